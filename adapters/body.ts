@@ -1,0 +1,67 @@
+import { ChatError } from '../src/errors.ts'
+import { tooLarge } from '../src/http.ts'
+
+/** What reading a body needs of Node's `IncomingMessage`. */
+export interface IncomingBody {
+  /** Set by a body parser that ran before us. */
+  readonly body?: unknown
+  on(event: 'data', listener: (chunk: Uint8Array) => void): unknown
+  on(event: 'end' | 'close' | 'error', listener: () => void): unknown
+  off(event: 'data', listener: (chunk: Uint8Array) => void): unknown
+  off(event: 'end' | 'close' | 'error', listener: () => void): unknown
+  resume(): unknown
+}
+
+export interface BodyOptions {
+  readonly maxBodyBytes: number
+  /** How long the whole body may take to arrive, in milliseconds. */
+  readonly bodyTimeoutMs: number
+}
+
+/**
+ * Reads a request body as UTF-8 text. A body that was parsed already is written as JSON again.
+ *
+ * @throws `ChatError`: `body-too-large` as soon as it is, `request-timeout`, `invalid-json` when it breaks off.
+ */
+export function readText(request: IncomingBody, { maxBodyBytes, bodyTimeoutMs }: BodyOptions): Promise<string> {
+  const { body } = request
+  if (body !== undefined) return Promise.resolve(typeof body === 'string' ? body : JSON.stringify(body))
+  return new Promise((resolve, reject) => {
+    const decoder = new TextDecoder()
+    let text = ''
+    let size = 0
+    const timer = setTimeout(() => {
+      const message = `The body did not arrive within ${bodyTimeoutMs} ms.`
+      settle(() => reject(new ChatError('request-timeout', message)))
+    }, bodyTimeoutMs)
+
+    function onData(chunk: Uint8Array): void {
+      size += chunk.length
+      if (size > maxBodyBytes) return settle(() => reject(tooLarge(maxBodyBytes)))
+      text += decoder.decode(chunk, { stream: true })
+    }
+    const onEnd = (): void => settle(() => resolve(text + decoder.decode()))
+    const onBroken = (): void => {
+      settle(() => reject(new ChatError('invalid-json', 'The body broke off before its end.')))
+    }
+
+    function settle(answer: () => void): void {
+      clearTimeout(timer)
+      request.off('data', onData)
+      request.off('end', onEnd)
+      request.off('close', onBroken)
+      request.off('error', onBroken)
+      request.on('error', ignore)
+      // What is left is read and dropped: a client that is still sending can then read the refusal.
+      request.resume()
+      answer()
+    }
+
+    request.on('data', onData)
+    request.on('end', onEnd)
+    request.on('close', onBroken)
+    request.on('error', onBroken)
+  })
+}
+
+function ignore(): void {}

@@ -1,0 +1,96 @@
+import { toChatError } from '../src/errors.ts'
+import { failure } from '../src/http.ts'
+import type { Handler, HttpReply, HttpRequest } from '../src/types.ts'
+import { type BodyOptions, type IncomingBody, readText } from './body.ts'
+import { type Sink, writeFrames } from './write.ts'
+
+/** What we use of Express's, or Node's own, request. */
+export interface ExpressRequest extends IncomingBody {
+  readonly method?: string | undefined
+  readonly url?: string | undefined
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+}
+
+/** What we use of Express's, or Node's own, response. */
+export interface ExpressResponse extends Sink {
+  readonly headersSent: boolean
+  readonly destroyed: boolean
+  on(event: 'close' | 'error', listener: () => void): unknown
+  writeHead(status: number, headers: Record<string, string>): unknown
+  flushHeaders(): void
+  end(body?: string): unknown
+  destroy(): unknown
+}
+
+export interface ExpressOptions extends Partial<BodyOptions> {
+  /** A reader that takes nothing for so long is disconnected; it can resume. Default 30000. */
+  readonly stallTimeoutMs?: number | undefined
+}
+
+/**
+ * Carries a handler on Express: `app.use(toExpress(handler))`, or below a path. It is a listener for
+ * `http.createServer` too. With a `next`, requests that are none of ours are passed on.
+ *
+ * Mount it before middleware that compresses; a body parser before it does no harm. `maxBodyBytes` (262144) and
+ * `bodyTimeoutMs` (15000) bound what a client may send, and how slowly.
+ */
+export function toExpress(handler: Handler, options: ExpressOptions = {}) {
+  const { maxBodyBytes = 262_144, bodyTimeoutMs = 15_000, stallTimeoutMs = 30_000 } = options
+
+  return async function deltarelay(
+    request: ExpressRequest,
+    response: ExpressResponse,
+    next?: (error?: unknown) => void,
+  ): Promise<void> {
+    // On the response, and before anything is awaited: a request's own `close` comes when its body was read.
+    const gone = new AbortController()
+    const onClose = (): void => gone.abort()
+    response.on('close', onClose)
+    response.on('error', onClose)
+    if (response.destroyed) onClose()
+    try {
+      const reply = await handler(toRequest(request, gone.signal, { maxBodyBytes, bodyTimeoutMs }))
+      if (reply.unmatched && next) return next()
+      const outcome = await send(reply, response, { signal: gone.signal, stallTimeoutMs })
+      if (outcome === 'stalled') response.destroy()
+      else if (outcome === 'ended') response.end()
+    } catch (error) {
+      // Ours are replies already: this is the platform's, such as a header it does not accept.
+      if (response.headersSent) response.destroy()
+      else await send(failure(toChatError(error)), response, { signal: gone.signal, stallTimeoutMs })
+    }
+  }
+}
+
+function toRequest(request: ExpressRequest, signal: AbortSignal, options: BodyOptions): HttpRequest {
+  return {
+    method: request.method ?? 'GET',
+    url: request.url ?? '/',
+    headers: {
+      get(name) {
+        const value = request.headers[name.toLowerCase()]
+        return Array.isArray(value) ? value.join(', ') : (value ?? null)
+      },
+    },
+    text: () => readText(request, options),
+    signal,
+  }
+}
+
+async function send(
+  { status, headers, body }: HttpReply,
+  response: ExpressResponse,
+  options: { readonly signal: AbortSignal; readonly stallTimeoutMs: number },
+): Promise<'sent' | 'ended' | 'gone' | 'stalled'> {
+  if (typeof body === 'string') {
+    // A client that is too slow to send would keep its connection busy with the rest of it.
+    response.writeHead(status, status === 408 ? { ...headers, connection: 'close' } : { ...headers })
+    response.end(body)
+    return 'sent'
+  }
+  if (!options.signal.aborted) {
+    response.writeHead(status, { ...headers })
+    response.flushHeaders()
+  }
+  return writeFrames(response, body, options)
+}

@@ -1,0 +1,129 @@
+import { toChatError } from '../src/errors.ts'
+import { failure } from '../src/http.ts'
+import type { Handler, HttpReply, HttpRequest } from '../src/types.ts'
+import { type Sink, writeFrames } from './write.ts'
+
+/** What we use of a function URL's event: payload format 2.0 (AWS Lambda developer guide, "Invoking function URLs"). */
+export interface FunctionUrlEvent {
+  readonly rawPath: string
+  readonly rawQueryString?: string | undefined
+  readonly headers: Readonly<Record<string, string | undefined>>
+  readonly requestContext: { readonly http: { readonly method: string } }
+  readonly body?: string | undefined
+  readonly isBase64Encoded?: boolean | undefined
+}
+
+/** What we use of the runtime's response stream. It is no `Writable`: the runtime makes it from a request of its own. */
+export interface LambdaStream extends Sink {
+  on(event: 'error', listener: (error: unknown) => void): unknown
+  end(): unknown
+}
+
+export interface LambdaContext {
+  getRemainingTimeInMillis(): number
+}
+
+export interface ServeOptions {
+  readonly event: FunctionUrlEvent
+  readonly stream: LambdaStream
+  readonly context: LambdaContext
+  /** `awslambda.HttpResponseStream.from`: puts status and headers before what is written. */
+  readonly from: (
+    stream: LambdaStream,
+    head: { readonly statusCode: number; readonly headers: Readonly<Record<string, string>> },
+  ) => LambdaStream
+}
+
+/** The answer ends with an `error` so long before the function would be cut off without a word. */
+const DEADLINE_MARGIN_MS = 1500
+/** Reading ends so long before that, even when a store does not. */
+const CUT_MARGIN_MS = 1000
+
+/** What the runtime's global offers; there is no package to import it from. */
+interface Runtime {
+  streamifyResponse(
+    handler: (event: FunctionUrlEvent, stream: LambdaStream, context: LambdaContext) => Promise<void>,
+  ): unknown
+  readonly HttpResponseStream: { readonly from: ServeOptions['from'] }
+}
+
+/**
+ * Carries a handler on AWS Lambda, behind a function URL with `InvokeMode: RESPONSE_STREAM`:
+ * `export const handler = toLambda(createHandler(…))`.
+ *
+ * The function is not told when its client leaves: an answer goes on to its end, its deadline, or a stop.
+ * @throws when it is called outside of Lambda's Node.js runtime.
+ */
+export function toLambda(handler: Handler): unknown {
+  const { awslambda: runtime } = globalThis as { awslambda?: Runtime } // a global of the platform
+  if (!runtime) {
+    throw new Error('toLambda() needs the Node.js runtime of AWS Lambda, which has the global `awslambda`.')
+  }
+  return runtime.streamifyResponse((event, stream, context) =>
+    serve(handler, { event, stream, context, from: runtime.HttpResponseStream.from }),
+  )
+}
+
+/** Answers one invocation. What `toLambda` wraps, for tests and for runtimes that look the same. */
+export async function serve(handler: Handler, { event, stream, context, from }: ServeOptions): Promise<void> {
+  const leftMs = context.getRemainingTimeInMillis()
+  const over = new AbortController()
+  const timer = setTimeout(() => over.abort(), Math.max(0, leftMs - CUT_MARGIN_MS))
+  stream.on('error', () => over.abort())
+  let out = stream
+  try {
+    const reply = await answer(handler, toRequest(event, over.signal, leftMs - DEADLINE_MARGIN_MS))
+    out = from(stream, { statusCode: reply.status, headers: reply.headers })
+    // The head leaves with the first write, and is lost without one.
+    out.write('')
+    await writeBody(out, reply.body, over.signal)
+    // Once the stream has ended the environment may be frozen: nothing of ours may still be running then.
+    await settledOr(reply.settled, over.signal)
+  } finally {
+    clearTimeout(timer)
+    over.abort()
+    // Never destroy(): that ends the runtime's process.
+    out.end()
+  }
+}
+
+async function answer(handler: Handler, request: HttpRequest): Promise<HttpReply> {
+  try {
+    return await handler(request)
+  } catch (error) {
+    return failure(toChatError(error))
+  }
+}
+
+async function writeBody(out: LambdaStream, body: HttpReply['body'], signal: AbortSignal): Promise<void> {
+  if (typeof body === 'string') {
+    if (body !== '') out.write(body)
+    return
+  }
+  // No stall limit of its own: a stalled reader holds the invocation, which its deadline bounds.
+  await writeFrames(out, body, { signal, stallTimeoutMs: 2 ** 31 - 1 })
+}
+
+function settledOr(settled: Promise<void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+    void settled.then(resolve)
+  })
+}
+
+function toRequest(event: FunctionUrlEvent, signal: AbortSignal, remainingMs: number): HttpRequest {
+  const { rawPath, rawQueryString, headers, body, isBase64Encoded } = event
+  return {
+    method: event.requestContext.http.method,
+    url: rawQueryString ? `${rawPath}?${rawQueryString}` : rawPath,
+    headers: { get: (name) => headers[name.toLowerCase()] ?? null },
+    text: async () => (isBase64Encoded ? decodeBase64(body ?? '') : (body ?? '')),
+    signal,
+    remainingMs,
+  }
+}
+
+function decodeBase64(text: string): string {
+  return new TextDecoder().decode(Uint8Array.from(atob(text), (char) => char.charCodeAt(0)))
+}

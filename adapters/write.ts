@@ -1,0 +1,55 @@
+/** What the write loop needs of a platform's stream: Node's `Writable` has it, and Lambda's response stream too. */
+export interface Sink {
+  write(chunk: string): boolean
+  once(event: 'drain', listener: () => void): unknown
+  off(event: 'drain', listener: () => void): unknown
+}
+
+export interface WriteOptions {
+  /** Aborts when the reader is gone: nothing is written after that. */
+  readonly signal: AbortSignal
+  /** How long a reader may take nothing while something waits for it, in milliseconds. */
+  readonly stallTimeoutMs: number
+}
+
+/**
+ * Writes every frame and waits whenever the sink asks for it, so that a slow reader costs one buffer and no more.
+ * Resolves to `stalled` when the reader took nothing for too long. It does not end the sink.
+ */
+export async function writeFrames(
+  sink: Sink,
+  frames: AsyncIterableIterator<string>,
+  options: WriteOptions,
+): Promise<'ended' | 'gone' | 'stalled'> {
+  const { signal } = options
+  try {
+    while (!signal.aborted) {
+      const { value, done } = await frames.next()
+      if (done) return 'ended'
+      if (signal.aborted) break
+      // False means taken, but no more please.
+      if (!sink.write(value) && !(await drained(sink, options))) return signal.aborted ? 'gone' : 'stalled'
+    }
+    return 'gone'
+  } finally {
+    await frames.return?.()
+  }
+}
+
+/** Resolves true on `drain`, false when the reader is gone or stalls: a closed stream never drains. */
+function drained(sink: Sink, { signal, stallTimeoutMs }: WriteOptions): Promise<boolean> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve(false)
+    const timer = setTimeout(settle, stallTimeoutMs, false)
+    const onDrain = (): void => settle(true)
+    const onAbort = (): void => settle(false)
+    function settle(result: boolean): void {
+      clearTimeout(timer)
+      sink.off('drain', onDrain)
+      signal.removeEventListener('abort', onAbort)
+      resolve(result)
+    }
+    sink.once('drain', onDrain)
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+}

@@ -1,0 +1,134 @@
+// Builds everything into dist/: `node build.mjs`. With --dev: the server and the page alone, watched and restarted.
+import { spawn } from 'node:child_process'
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import * as esbuild from 'esbuild'
+import { leanOpenAI } from './build.openai.mjs'
+
+/** CommonJS packages inside an ES module ask for `require`. */
+const requireBanner = {
+  js: "import{createRequire as createRequire_}from'node:module';const require=createRequire_(import.meta.url);",
+}
+
+/** @type {esbuild.BuildOptions} */
+const node = { bundle: true, platform: 'node', format: 'esm', legalComments: 'none', metafile: true }
+
+/** @type {Record<string, esbuild.BuildOptions>} */
+const targets = {
+  server: {
+    ...node,
+    entryPoints: { server: 'handlers/server.ts' },
+    outdir: 'dist',
+    target: 'node20',
+    sourcemap: true,
+    banner: requireBanner,
+  },
+  web: {
+    bundle: true,
+    entryPoints: { page: 'web/page.ts' },
+    outdir: 'dist/web',
+    format: 'esm',
+    target: 'es2022',
+    minify: true,
+    metafile: true,
+  },
+  chat: {
+    ...node,
+    entryPoints: { index: 'handlers/lambda.ts' },
+    outdir: 'dist/lambda/chat',
+    outExtension: { '.js': '.mjs' },
+    target: 'node24',
+    minify: true,
+    plugins: [leanOpenAI],
+  },
+  api: {
+    ...node,
+    entryPoints: { index: 'handlers/api.ts' },
+    outdir: 'dist/lambda/api',
+    outExtension: { '.js': '.cjs' },
+    format: 'cjs',
+    target: 'node24',
+    minify: true,
+    plugins: [leanOpenAI],
+  },
+}
+
+async function buildAll() {
+  await rm('dist', { recursive: true, force: true })
+  await mkdir('dist/meta', { recursive: true })
+  await Promise.all([
+    ...Object.entries(targets).map(async ([name, options]) => {
+      const { metafile } = await esbuild.build(options)
+      await writeFile(`dist/meta/${name}.json`, JSON.stringify(metafile))
+    }),
+    copyPage('dist/web'),
+    buildLibrary(),
+  ])
+  // The function's page lies beside its bundle, and is read when somebody asks for it.
+  await cp('dist/web', 'dist/lambda/chat/web', { recursive: true })
+}
+
+async function copyPage(directory) {
+  await mkdir(directory, { recursive: true })
+  const css = await readFile('web/page.css', 'utf8')
+  const { code } = await esbuild.transform(css, { loader: 'css', minify: true, target: 'es2022' })
+  await writeFile(`${directory}/page.css`, code)
+  await cp('web/index.html', `${directory}/index.html`)
+}
+
+/** The library: plain modules with declarations, as TypeScript writes them. */
+async function buildLibrary() {
+  const tsc = fileURLToPath(new URL('node_modules/.bin/tsc', import.meta.url))
+  const child = spawn(tsc, ['-p', 'tsconfig.lib.json'], { stdio: 'inherit', shell: process.platform === 'win32' })
+  const code = await new Promise((resolve) => child.on('close', resolve))
+  if (code !== 0) throw new Error('the library does not compile')
+}
+
+async function develop() {
+  let child
+  let stopping = false
+
+  async function restart() {
+    const old = child
+    child = undefined
+    if (old && old.exitCode === null && old.signalCode === null) {
+      const gone = new Promise((resolve) => old.once('exit', resolve))
+      old.kill('SIGTERM')
+      await gone
+    }
+    if (stopping) return
+    const started = spawn(process.execPath, ['dist/server.js'], {
+      stdio: 'inherit',
+      env: { DRAIN_MS: '0', ...process.env },
+    })
+    child = started
+    // A server that ends by itself has said why; a restarted one is no longer the child.
+    started.once('exit', (code) => {
+      if (child === started) process.exit(code ?? 1)
+    })
+  }
+
+  let restarting = Promise.resolve()
+  const restartOnEnd = {
+    name: 'restart',
+    setup(build) {
+      build.onEnd(({ errors }) => {
+        if (errors.length === 0) restarting = restarting.then(restart)
+      })
+    },
+  }
+  const copyOnEnd = { name: 'copy', setup: (build) => void build.onEnd(() => copyPage('dist/web')) }
+  const web = await esbuild.context({ ...targets.web, plugins: [copyOnEnd], logLevel: 'warning' })
+  const server = await esbuild.context({ ...targets.server, plugins: [restartOnEnd], logLevel: 'warning' })
+  await web.watch()
+  await server.watch()
+
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.on(signal, () => {
+      stopping = true
+      restarting = restarting.then(restart).then(() => process.exit(0))
+    })
+  }
+}
+
+await (process.argv.includes('--dev') ? develop() : buildAll())

@@ -1,0 +1,30 @@
+import { readFile } from 'node:fs/promises'
+
+// The client of `openai` makes one object for each part of the API, so no bundler can tell that only chat
+// completions are used. These files are replaced by empty classes with the same names; half of the bundle goes.
+const candidates = /node_modules[\\/]openai[\\/](?:resources|lib)[\\/].*\.mjs$/
+const used = /[\\/]openai[\\/](?:resources[\\/](?:chat[\\/]|chat\.mjs|index\.mjs|shared\.mjs)|lib[\\/](?!ChatCompletion))/
+
+/**
+ * Leaves the parts of `openai` that are not called out of a bundle. Calling one after all is a TypeError; the
+ * tests that run the bundle would meet it.
+ * @type {import('esbuild').Plugin}
+ */
+export const leanOpenAI = {
+  name: 'lean-openai',
+  setup(build) {
+    build.onLoad({ filter: candidates }, async ({ path }) => {
+      if (used.test(path)) return undefined
+      const names = exportedNames(await readFile(path, 'utf8'))
+      return { contents: names.map((name) => `export class ${name} {}`).join('\n'), loader: 'js' }
+    })
+  },
+}
+
+function exportedNames(source) {
+  const declared = [...source.matchAll(/^export (?:class|const|function|async function|let) (\w+)/gm)].map(([, name]) => name)
+  const listed = [...source.matchAll(/^export \{([^}]*)\}/gm)].flatMap(([, list]) =>
+    list.split(',').flatMap((item) => item.trim().split(/\s+as\s+/).at(-1) || []),
+  )
+  return [...new Set([...declared, ...listed])].filter((name) => name !== 'default')
+}

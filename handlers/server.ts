@@ -1,0 +1,77 @@
+// The Express server: a laptop, a container, or a Lambda Web Function.
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { withCors } from '../src/cors.ts'
+import { ChatError } from '../src/errors.ts'
+import { createApp } from './app.ts'
+import { type Options, OptionsError, readOptions } from './options.ts'
+import { pageIn } from './page.ts'
+import { requireModel } from './require-model.ts'
+import { wire } from './wire.ts'
+
+try {
+  await main(readOptions(process.env))
+} catch (error) {
+  if (!(error instanceof OptionsError)) throw error
+  console.error(error.message)
+  process.exitCode = 1
+}
+
+async function main(environment: Options): Promise<void> {
+  const simulated = !environment.apiKey && !environment.baseURL
+  // Nobody who runs this for others wants to find out from them that the answers were made up.
+  if (environment.production) requireModel(environment)
+  const options = simulated ? await withSimulator(environment) : environment
+  const shutdown = new AbortController()
+  const page = pageIn(new URL('./web/', import.meta.url), options, simulated)
+  const handler = withCors(wire(options, { page, signal: shutdown.signal }), { origins: options.corsOrigins })
+  const server = createApp(handler, options).listen(options.port, options.host, (error?: Error) => {
+    if (error) return refuse(error as NodeJS.ErrnoException, options) // of listen(2)
+    console.log(`deltarelay is listening on ${addressOf(server)} (${describe(options, simulated)})`)
+  })
+  // An answer may take minutes; a request's head and body may not.
+  server.requestTimeout = 60_000
+  stopOnSignals(server, { shutdown, drainMs: options.drainMs })
+}
+
+/** Starts the simulated model on a free port of this machine and points everything at it. */
+async function withSimulator(options: Options): Promise<Options> {
+  const { startSimulator } = await import('../simulator/index.ts')
+  const { url } = await startSimulator()
+  return { ...options, apiKey: 'simulated', baseURL: url, model: 'simulator', models: ['simulator'] }
+}
+
+function describe({ model, baseURL }: Options, simulated: boolean): string {
+  if (simulated) return 'simulated model: set OPENAI_API_KEY or OPENAI_BASE_URL for a real one'
+  return `model ${model} at ${baseURL ? new URL(baseURL).host : 'api.openai.com'}`
+}
+
+function addressOf(server: Server): string {
+  const { address, port, family } = server.address() as AddressInfo // it listens on TCP
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
+
+function refuse(error: NodeJS.ErrnoException, { host, port }: Options): void {
+  const why = error.code === 'EADDRINUSE' ? 'something else uses it; set PORT to another one' : error.code
+  console.error(`Cannot listen on ${host}:${port}: ${why}.`)
+  process.exit(1)
+}
+
+/** On SIGTERM or SIGINT: no new requests, running answers get `drainMs` to end, then they are told. Again: at once. */
+function stopOnSignals(
+  server: Server,
+  { shutdown, drainMs }: { readonly shutdown: AbortController; readonly drainMs: number },
+): void {
+  let stopping = false
+  function stop(): void {
+    if (stopping) process.exit(1)
+    stopping = true
+    server.close(() => process.exit(0))
+    const reason = new ChatError('server-shutdown', 'The server is shutting down. Ask again in a moment.')
+    setTimeout(() => shutdown.abort(reason), drainMs)
+    // What does not end then either is not waited for.
+    setTimeout(() => process.exit(0), drainMs + 2000)
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+}

@@ -1,0 +1,44 @@
+import { ChatError } from './errors.ts'
+import { empty, failure } from './http.ts'
+import type { Handler, HttpRequest } from './types.ts'
+
+export interface CorsOptions {
+  /** Exact origins of other sites that may use this service, such as `https://chat.example`. Default: none. */
+  readonly origins?: readonly string[] | undefined
+}
+
+/**
+ * Lets pages of the named origins use the handler, and no others: a page elsewhere could otherwise spend tokens
+ * in its visitors' browsers, even where it cannot read the answer. Programs, which send no origin, are not affected.
+ */
+export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): Handler {
+  return async (request) => {
+    const origin = request.headers.get('origin')
+    const known = origin !== null && origins.includes(origin)
+    const granted = known ? { 'access-control-allow-origin': origin, vary: 'origin' } : undefined
+    if (request.method === 'OPTIONS' && granted && request.headers.get('access-control-request-method')) {
+      return empty(204, { ...granted, ...preflight })
+    }
+    if (!granted && isForeign(request)) {
+      return failure(new ChatError('origin-not-allowed', 'Pages of this origin may not use this service.'))
+    }
+    const reply = await handler(request)
+    if (!granted) return reply
+    return { ...reply, headers: { ...reply.headers, ...granted, 'access-control-expose-headers': 'x-reply-id' } }
+  }
+}
+
+const preflight = {
+  'access-control-allow-methods': 'GET, POST, DELETE',
+  'access-control-allow-headers': 'content-type, authorization, last-event-id, idempotency-key',
+  'access-control-max-age': '86400',
+}
+
+// Fetch Metadata (W3C): every current browser says so itself. Following a link to the page is not foreign.
+function isForeign(request: HttpRequest): boolean {
+  return (
+    request.method !== 'OPTIONS' &&
+    request.headers.get('sec-fetch-site') === 'cross-site' &&
+    request.headers.get('sec-fetch-mode') !== 'navigate'
+  )
+}

@@ -1,0 +1,92 @@
+import { ChatError } from './errors.ts'
+import { streamHeaders } from './sse.ts'
+import type { HttpReply, HttpRequest } from './types.ts'
+import { parseJson } from './request.ts'
+
+const nothingRuns = Promise.resolve()
+
+/** Headers of every answer that is a document. */
+const jsonHeaders = {
+  'content-type': 'application/json; charset=utf-8',
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+} as const
+
+/** A reply without a body. */
+export function empty(status: number, headers: Readonly<Record<string, string>> = {}): HttpReply {
+  return { status, headers, body: '', settled: nothingRuns }
+}
+
+/** A reply that is one JSON document. */
+export function json(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): HttpReply {
+  return { status, headers: { ...jsonHeaders, ...headers }, body: JSON.stringify(value), settled: nothingRuns }
+}
+
+/** A reply that streams events, about the reply `id`. */
+export function stream(id: string, body: AsyncIterableIterator<string>, settled: Promise<void>): HttpReply {
+  return { status: 200, headers: { ...streamHeaders, 'x-reply-id': id }, body, settled }
+}
+
+/** The reply that tells of an error: `{"error":{"code","message","param"?}}`. */
+export function failure(error: ChatError, headers: Readonly<Record<string, string>> = {}): HttpReply {
+  const { code, message, param, status, retryAfterMs } = error
+  return json(
+    status,
+    { error: { code, message, ...(param ? { param } : {}) } },
+    { ...headers, ...(retryAfterMs === undefined ? {} : { 'retry-after': retryAfter(retryAfterMs) }) },
+  )
+}
+
+/** At most a minute: what a client should not wait for longer without asking. Whole seconds, RFC 9110 §10.2.3. */
+function retryAfter(ms: number): string {
+  return String(Math.min(60, Math.max(1, Math.ceil(ms / 1000))))
+}
+
+/** The address of a request. @throws `ChatError` for what is none. */
+export function urlOf(request: HttpRequest): URL {
+  try {
+    // A path that begins with two slashes would otherwise name a host.
+    return new URL(request.url.replace(/^\/+/, '/'), 'http://localhost')
+  } catch (cause) {
+    throw new ChatError('invalid-request', 'The request’s address is not a URL.', { cause })
+  }
+}
+
+/** Reads a JSON body. @throws `ChatError` naming what is wrong with it. */
+export async function readBody(request: HttpRequest, maxBytes: number): Promise<unknown> {
+  const type = request.headers.get('content-type') ?? ''
+  if (!/^application\/json\s*(?:;|$)/i.test(type.trim())) {
+    const got = type === '' ? 'none' : JSON.stringify(type.slice(0, 60))
+    throw new ChatError('unsupported-media-type', `The content type must be application/json; got ${got}.`)
+  }
+  const length = Number(request.headers.get('content-length') ?? 0)
+  if (length > maxBytes) throw tooLarge(maxBytes)
+  const text = await request.text()
+  if (text.length > maxBytes || new TextEncoder().encode(text).length > maxBytes) throw tooLarge(maxBytes)
+  return parseJson(text)
+}
+
+/** The refusal of a body that is larger than `maxBytes`. */
+export function tooLarge(maxBytes: number): ChatError {
+  return new ChatError('body-too-large', `The body may have at most ${maxBytes} bytes. Leave out the oldest messages.`)
+}
+
+/** Where a reader wants to go on: after which delta, of which reply when the cursor says so. */
+export interface Cursor {
+  readonly id: string | undefined
+  readonly after: number
+}
+
+/**
+ * Reads `Last-Event-ID`, or `?last_event_id=`; the header wins. Undefined when there is neither.
+ * `7`, or `<reply id>.7`. @throws `ChatError` `bad-cursor` for anything else.
+ */
+export function readCursor(request: HttpRequest, url: URL): Cursor | undefined {
+  const text = request.headers.get('last-event-id') ?? url.searchParams.get('last_event_id')
+  if (text === null || text === '') return undefined
+  const match = /^(?:([\w-]{1,64})\.)?(\d{1,15})$/.exec(text)
+  if (!match) {
+    throw new ChatError('bad-cursor', 'The last event id must be a number, or <reply id>.<number>, as it was sent.')
+  }
+  return { id: match[1], after: Number(match[2]) }
+}

@@ -1,0 +1,81 @@
+import { streamChat } from './chat.ts'
+import { ChatError, toChatError } from './errors.ts'
+import { type Reply, startReply } from './reply.ts'
+import type { ChatRequest, StreamStore, Upstream } from './types.ts'
+
+export interface RepliesOptions {
+  readonly upstream: Upstream
+  readonly store: StreamStore
+  readonly maxReplies: number
+  readonly maxReplyBytes: number
+  readonly totalTimeoutMs: number
+  readonly lingerMs: number
+  readonly retries: number
+  readonly signal?: AbortSignal | undefined
+  readonly onError?: ((error: ChatError, context: { readonly replyId: string }) => void) | undefined
+  readonly createId: () => string
+  readonly now: () => number
+}
+
+/** The replies that this process is producing. */
+export interface Replies {
+  /** Starts one. @throws `ChatError` `overloaded`, or what the service is shutting down with. */
+  start(request: ChatRequest, options?: { readonly remainingMs?: number | undefined }): Promise<Reply>
+  /** One that is being produced here. */
+  get(id: string): Reply | undefined
+}
+
+/** Keeps count of the replies produced here, and ends them all when `signal` aborts. */
+export function createReplies(options: RepliesOptions): Replies {
+  const { upstream, store, maxReplies, maxReplyBytes, totalTimeoutMs, lingerMs, retries } = options
+  const { signal: shutdown, onError, createId, now } = options
+  const running = new Map<string, Reply>()
+  let starting = 0
+  shutdown?.addEventListener('abort', () => {
+    const reason = toChatError(shutdown.reason)
+    for (const reply of running.values()) {
+      reply.stop(reason).catch((error: unknown) => onError?.(toChatError(error), { replyId: reply.id }))
+    }
+  })
+
+  async function open(): Promise<string> {
+    if (shutdown?.aborted) throw toChatError(shutdown.reason)
+    if (running.size + starting >= maxReplies) {
+      const text = `This service answers at most ${maxReplies} requests at once. Try again in a moment.`
+      throw new ChatError('overloaded', text, { retryAfterMs: 1000 })
+    }
+    const id = createId()
+    starting++
+    try {
+      await store.create(id)
+    } finally {
+      starting--
+    }
+    return id
+  }
+
+  return {
+    async start(request, { remainingMs = Infinity } = {}) {
+      const id = await open()
+      const createdAt = now()
+      const report = (error: ChatError): void => onError?.(error, { replyId: id })
+      const reply = startReply({
+        id,
+        store,
+        start: { type: 'start', id, model: request.model, createdAt },
+        lingerMs,
+        maxBytes: maxReplyBytes,
+        totalTimeoutMs: Math.max(0, Math.min(totalTimeoutMs, remainingMs)),
+        produce: (signal, failed) =>
+          streamChat(request, { upstream, signal, id, retries, now: () => createdAt, onError: failed }),
+      })
+      running.set(id, reply)
+      void reply.settled.then(() => {
+        running.delete(id)
+        if (reply.failure) report(reply.failure)
+      })
+      return reply
+    },
+    get: (id) => running.get(id),
+  }
+}
