@@ -79,7 +79,10 @@ async function copyPage(directory) {
 /** The library: plain modules with declarations, as TypeScript writes them. */
 async function buildLibrary() {
   const tsc = fileURLToPath(new URL('node_modules/.bin/tsc', import.meta.url))
-  const child = spawn(tsc, ['-p', 'tsconfig.lib.json'], { stdio: 'inherit', shell: process.platform === 'win32' })
+  const child = spawn(tsc, ['-p', 'tsconfig.lib.json'], {
+    stdio: 'inherit',
+    shell: process.platform === 'win32',
+  })
   const code = await new Promise((resolve) => child.on('close', resolve))
   if (code !== 0) throw new Error('the library does not compile')
 }

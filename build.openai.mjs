@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises'
 // The client of `openai` makes one object for each part of the API, so no bundler can tell that only chat
 // completions are used. These files are replaced by empty classes with the same names; half of the bundle goes.
 const candidates = /node_modules[\\/]openai[\\/](?:resources|lib)[\\/].*\.mjs$/
-const used = /[\\/]openai[\\/](?:resources[\\/](?:chat[\\/]|chat\.mjs|index\.mjs|shared\.mjs)|lib[\\/](?!ChatCompletion))/
+const used =
+  /[\\/]openai[\\/](?:resources[\\/](?:chat[\\/]|chat\.mjs|index\.mjs|shared\.mjs)|lib[\\/](?!ChatCompletion))/
 
 /**
  * Leaves the parts of `openai` that are not called out of a bundle. Calling one after all is a TypeError; the
@@ -22,9 +23,17 @@ export const leanOpenAI = {
 }
 
 function exportedNames(source) {
-  const declared = [...source.matchAll(/^export (?:class|const|function|async function|let) (\w+)/gm)].map(([, name]) => name)
+  const declared = [...source.matchAll(/^export (?:class|const|function|async function|let) (\w+)/gm)].map(
+    ([, name]) => name,
+  )
   const listed = [...source.matchAll(/^export \{([^}]*)\}/gm)].flatMap(([, list]) =>
-    list.split(',').flatMap((item) => item.trim().split(/\s+as\s+/).at(-1) || []),
+    list.split(',').flatMap(
+      (item) =>
+        item
+          .trim()
+          .split(/\s+as\s+/)
+          .at(-1) || [],
+    ),
   )
   return [...new Set([...declared, ...listed])].filter((name) => name !== 'default')
 }

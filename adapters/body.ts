@@ -23,7 +23,10 @@ export interface BodyOptions {
  *
  * @throws `ChatError`: `body-too-large` as soon as it is, `request-timeout`, `invalid-json` when it breaks off.
  */
-export function readText(request: IncomingBody, { maxBodyBytes, bodyTimeoutMs }: BodyOptions): Promise<string> {
+export function readText(
+  request: IncomingBody,
+  { maxBodyBytes, bodyTimeoutMs }: BodyOptions,
+): Promise<string> {
   const { body } = request
   if (body !== undefined) return Promise.resolve(typeof body === 'string' ? body : JSON.stringify(body))
   return new Promise((resolve, reject) => {

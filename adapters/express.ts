@@ -83,8 +83,12 @@ async function send(
   options: { readonly signal: AbortSignal; readonly stallTimeoutMs: number },
 ): Promise<'sent' | 'ended' | 'gone' | 'stalled'> {
   if (typeof body === 'string') {
-    // A client that is too slow to send would keep its connection busy with the rest of it.
-    response.writeHead(status, status === 408 ? { ...headers, connection: 'close' } : { ...headers })
+    response.writeHead(status, {
+      ...headers,
+      ...(body === '' ? {} : { 'content-length': String(new TextEncoder().encode(body).length) }),
+      // What such a client would still send is not waited for.
+      ...(status === 408 ? { connection: 'close' } : {}),
+    })
     response.end(body)
     return 'sent'
   }

@@ -101,7 +101,7 @@ async function writeBody(out: LambdaStream, body: HttpReply['body'], signal: Abo
     return
   }
   // No stall limit of its own: a stalled reader holds the invocation, which its deadline bounds.
-  await writeFrames(out, body, { signal, stallTimeoutMs: 2 ** 31 - 1 })
+  await writeFrames(out, body, { signal, stallTimeoutMs: Infinity })
 }
 
 function settledOr(settled: Promise<void>, signal: AbortSignal): Promise<void> {

@@ -1,3 +1,5 @@
+import { setTimer } from '../src/timer.ts'
+
 /** What the write loop needs of a platform's stream: Node's `Writable` has it, and Lambda's response stream too. */
 export interface Sink {
   write(chunk: string): boolean
@@ -40,7 +42,7 @@ export async function writeFrames(
 function drained(sink: Sink, { signal, stallTimeoutMs }: WriteOptions): Promise<boolean> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve(false)
-    const timer = setTimeout(settle, stallTimeoutMs, false)
+    const timer = setTimer(() => settle(false), stallTimeoutMs)
     const onDrain = (): void => settle(true)
     const onAbort = (): void => settle(false)
     function settle(result: boolean): void {

@@ -6,7 +6,14 @@ import type { ChatError } from '../src/errors.ts'
  */
 export function logError(error: ChatError, context: { readonly replyId?: string } = {}): void {
   const { code, message } = error
-  const line = { time: new Date().toISOString(), level: 'error', code, message, ...context, cause: causes(error) }
+  const line = {
+    time: new Date().toISOString(),
+    level: 'error',
+    code,
+    message,
+    ...context,
+    cause: causes(error),
+  }
   console.error(JSON.stringify(line))
 }
 

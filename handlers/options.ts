@@ -105,12 +105,14 @@ export function readOptions(env: Environment): Options {
     const port = whole('PORT', 3000, 0, 65535)
     if (value === undefined) return { host, port }
     const match = /^(?:http:\/\/)?(.+):(\d{1,5})\/?$/.exec(value)
-    if (match && Number(match[2]) <= 65535) return { host: match[1]!.replace(/^\[|\]$/g, ''), port: Number(match[2]) }
+    if (match && Number(match[2]) <= 65535)
+      return { host: match[1]!.replace(/^\[|\]$/g, ''), port: Number(match[2]) }
     problems.push(`AWS_LAMBDA_HTTP_ENDPOINT must be host:port; got ${quote(value)}`)
     return { host, port }
   }
 
-  for (const [name, why] of Object.entries(notYet)) if (text(name)) problems.push(`${name} is set, but ${why}`)
+  for (const [name, why] of Object.entries(notYet))
+    if (text(name)) problems.push(`${name} is set, but ${why}`)
   const model = text('OPENAI_MODEL') ?? DEFAULT_MODEL
   const models = list('MODELS')
   const options: Options = {
@@ -154,9 +156,11 @@ export class OptionsError extends Error {
   readonly problems: readonly string[]
 
   constructor(problems: readonly string[]) {
-    super(`The environment has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}:\n${problems
-      .map((problem) => `  - ${problem}`)
-      .join('\n')}`)
+    super(
+      `The environment has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}:\n${problems
+        .map((problem) => `  - ${problem}`)
+        .join('\n')}`,
+    )
     this.problems = problems
   }
 }

@@ -1,5 +1,6 @@
 // The Express server: a laptop, a container, or a Lambda Web Function.
-import type { Server } from 'node:http'
+import { existsSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { withCors } from '../src/cors.ts'
 import { ChatError } from '../src/errors.ts'
@@ -9,12 +10,28 @@ import { pageIn } from './page.ts'
 import { requireModel } from './require-model.ts'
 import { wire } from './wire.ts'
 
+/** An answer may take minutes; a request's head and body may not. Milliseconds. */
+const limits = {
+  headersTimeout: 15_000,
+  requestTimeout: 60_000,
+  connectionsCheckingInterval: 5000,
+  // Longer than the idle time of common load balancers (60 s), so that it is never us who closes a connection
+  // that they are just using again.
+  keepAliveTimeout: 65_000,
+}
+
+loadEnvFile()
 try {
   await main(readOptions(process.env))
 } catch (error) {
   if (!(error instanceof OptionsError)) throw error
   console.error(error.message)
   process.exitCode = 1
+}
+
+/** Reads `.env` in the working directory, when there is one; what is set already stays. */
+function loadEnvFile(): void {
+  if (existsSync('.env')) process.loadEnvFile('.env')
 }
 
 async function main(environment: Options): Promise<void> {
@@ -25,12 +42,11 @@ async function main(environment: Options): Promise<void> {
   const shutdown = new AbortController()
   const page = pageIn(new URL('./web/', import.meta.url), options, simulated)
   const handler = withCors(wire(options, { page, signal: shutdown.signal }), { origins: options.corsOrigins })
-  const server = createApp(handler, options).listen(options.port, options.host, (error?: Error) => {
-    if (error) return refuse(error as NodeJS.ErrnoException, options) // of listen(2)
+  const server = createServer(limits, createApp(handler, options))
+  server.on('error', (error: NodeJS.ErrnoException) => refuse(error, options))
+  server.listen(options.port, options.host, () => {
     console.log(`deltarelay is listening on ${addressOf(server)} (${describe(options, simulated)})`)
   })
-  // An answer may take minutes; a request's head and body may not.
-  server.requestTimeout = 60_000
   stopOnSignals(server, { shutdown, drainMs: options.drainMs })
 }
 

@@ -26,7 +26,10 @@ const LONGEST_WAIT_MS = 5000
  * It never throws. `start` comes together with the first delta, so that a caller who waits for two deltas
  * knows whether the answer began or failed at once. Failures before that are retried, later ones never.
  */
-export async function* streamChat(request: ChatRequest, options: StreamChatOptions): AsyncGenerator<ChatDelta> {
+export async function* streamChat(
+  request: ChatRequest,
+  options: StreamChatOptions,
+): AsyncGenerator<ChatDelta> {
   const { upstream, signal, id, now = Date.now, retries = 0, random = Math.random, onError } = options
   const start: ChatDelta = { type: 'start', id, model: request.model, createdAt: now() }
   let started = false
@@ -42,7 +45,8 @@ export async function* streamChat(request: ChatRequest, options: StreamChatOptio
       }
       throw new ChatError('upstream-truncated', 'The model stopped answering before it finished.')
     } catch (error) {
-      const waitMs = started || signal.aborted || attempt >= retries ? undefined : retryWait(error, attempt, random)
+      const waitMs =
+        started || signal.aborted || attempt >= retries ? undefined : retryWait(error, attempt, random)
       if (waitMs !== undefined && (await pause(waitMs, signal))) continue
       if (!started) yield start
       const reason: unknown = signal.aborted ? signal.reason : error
@@ -70,7 +74,11 @@ function isAbort(reason: unknown): boolean {
 function retryWait(error: unknown, attempt: number, random: () => number): number | undefined {
   if (!(error instanceof ChatError) || !error.retryable) return undefined
   // These have used up the caller's patience already, or would be cut short again.
-  if (error.code === 'upstream-timeout' || error.code === 'upstream-incomplete' || error.code === 'deadline') {
+  if (
+    error.code === 'upstream-timeout' ||
+    error.code === 'upstream-incomplete' ||
+    error.code === 'deadline'
+  ) {
     return undefined
   }
   const waitMs = error.retryAfterMs ?? 250 * 2 ** attempt * (0.5 + random())

@@ -24,7 +24,10 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
     }
     const reply = await handler(request)
     if (!granted) return reply
-    return { ...reply, headers: { ...reply.headers, ...granted, 'access-control-expose-headers': 'x-reply-id' } }
+    return {
+      ...reply,
+      headers: { ...reply.headers, ...granted, 'access-control-expose-headers': 'x-reply-id' },
+    }
   }
 }
 

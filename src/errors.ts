@@ -82,7 +82,7 @@ export function statusOf(code: ErrorCode): number {
 /** Turns anything thrown into a `ChatError`: what is not one becomes `internal`, with the thrown thing as cause. */
 export function toChatError(error: unknown): ChatError {
   if (error instanceof ChatError) return error
-  return new ChatError('internal', 'Something failed on our side. The details are in the server’s log.', {
+  return new ChatError('internal', "Something failed on our side. The details are in the server's log.", {
     cause: error,
   })
 }

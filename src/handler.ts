@@ -5,7 +5,8 @@ import { withHeartbeat } from './heartbeat.ts'
 import { empty, failure, json, readBody, readCursor, stream, urlOf } from './http.ts'
 import { type Page, pageReply } from './page.ts'
 import { createReplies } from './replies.ts'
-import { peek, replay } from './replay.ts'
+import { type Opening, peek, replay } from './replay.ts'
+import { type Report, toReport } from './report.ts'
 import { promptMessages } from './request.ts'
 import { streamHeaders } from './sse.ts'
 import { createMemoryStore } from './stores/memory.ts'
@@ -60,7 +61,7 @@ export interface HandlerOptions {
   /** Ends every reply when it aborts, with its reason: for shutting down. */
   readonly signal?: AbortSignal | undefined
   /** Told of every failure on our side or the upstream's. Its `cause` can hold words of the conversation. */
-  readonly onError?: ((error: ChatError, context: { readonly replyId?: string }) => void) | undefined
+  readonly onError?: Report | undefined
   /** Default: 128 random bits, base64url. */
   readonly createId?: (() => string) | undefined
   /** Milliseconds since 1970. */
@@ -97,6 +98,7 @@ export function createHandler(options: HandlerOptions): Handler {
     streamingElsewhere,
     onError,
   } = options
+  const report = toReport(onError)
   const replies = createReplies({
     upstream: options.upstream,
     store,
@@ -106,7 +108,7 @@ export function createHandler(options: HandlerOptions): Handler {
     lingerMs: options.lingerMs ?? 30_000,
     retries: options.retries ?? 2,
     signal: options.signal,
-    onError,
+    report,
     createId: options.createId ?? randomId,
     now: options.now ?? Date.now,
   })
@@ -125,7 +127,9 @@ export function createHandler(options: HandlerOptions): Handler {
     const body = await readBody(request, maxBodyBytes)
     const { chat, stream: streamed } = events.readRequest(body, { maxMessages })
     const asked = toRequest(chat)
-    return streamed ? begin(asked, { request, createEncoder: events.createEncoder }) : answerWhole(asked, request)
+    return streamed
+      ? begin(asked, { request, createEncoder: events.createEncoder })
+      : answerWhole(asked, request)
   }
 
   function getStream({ request, url }: Call): Promise<HttpReply> {
@@ -143,7 +147,10 @@ export function createHandler(options: HandlerOptions): Handler {
   // A reconnect is never a new question: what is not known here, or not any more, has ended.
   async function reconnect(id: string | undefined, after: number, request: HttpRequest): Promise<HttpReply> {
     if (id === undefined) {
-      throw new ChatError('bad-cursor', 'On /stream the last event id must be <reply id>.<number>, as it was sent.')
+      throw new ChatError(
+        'bad-cursor',
+        'On /stream the last event id must be <reply id>.<number>, as it was sent.',
+      )
     }
     if (!(await store.state(id))) return empty(204)
     return follow(id, after, { request, createEncoder: createEventSourceEncoder })
@@ -175,9 +182,11 @@ export function createHandler(options: HandlerOptions): Handler {
     const { request, createEncoder, preamble } = reading
     const reply = await replies.start(asked, request)
     const leave = reply.join()
-    const source = store.read(reply.id, { after: 0, signal: request.signal })
     // `start` and what comes with it: an answer, or the reason why there is none.
-    const { deltas, batches } = await peek(source, { count: 2, waitMs: acceptWaitMs })
+    const { deltas, batches } = await open(reply.id, request.signal).catch((error: unknown) => {
+      leave()
+      throw error
+    })
     if (reply.failure && deltas[1]?.type === 'error') {
       await batches.return?.()
       leave()
@@ -190,6 +199,10 @@ export function createHandler(options: HandlerOptions): Handler {
     const encode = createEncoder(reply.id)
     const frames = replay(batches, { after: 0, encode, preamble: preamble?.(reply.id), onEnd: leave })
     return stream(reply.id, withHeartbeat(frames, { everyMs: heartbeatMs }), reply.settled)
+  }
+
+  async function open(id: string, signal: AbortSignal): Promise<Opening> {
+    return peek(store.read(id, { after: 0, signal }), { count: 2, waitMs: acceptWaitMs })
   }
 
   /** Answers with what came after `after`, and with what comes. */
@@ -283,7 +296,7 @@ export function createHandler(options: HandlerOptions): Handler {
       return await answer(request)
     } catch (error) {
       const known = toChatError(error)
-      if (known.code === 'internal') onError?.(known, {})
+      if (known.code === 'internal') report(known, {})
       return failure(known)
     }
   }
@@ -302,5 +315,8 @@ function unknownReply(): ChatError {
 
 function randomId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16))
-  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replace(/=+$/, '')
 }

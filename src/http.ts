@@ -18,8 +18,17 @@ export function empty(status: number, headers: Readonly<Record<string, string>> 
 }
 
 /** A reply that is one JSON document. */
-export function json(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): HttpReply {
-  return { status, headers: { ...jsonHeaders, ...headers }, body: JSON.stringify(value), settled: nothingRuns }
+export function json(
+  status: number,
+  value: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): HttpReply {
+  return {
+    status,
+    headers: { ...jsonHeaders, ...headers },
+    body: JSON.stringify(value),
+    settled: nothingRuns,
+  }
 }
 
 /** A reply that streams events, about the reply `id`. */
@@ -48,7 +57,7 @@ export function urlOf(request: HttpRequest): URL {
     // A path that begins with two slashes would otherwise name a host.
     return new URL(request.url.replace(/^\/+/, '/'), 'http://localhost')
   } catch (cause) {
-    throw new ChatError('invalid-request', 'The request’s address is not a URL.', { cause })
+    throw new ChatError('invalid-request', "The request's address is not a URL.", { cause })
   }
 }
 
@@ -68,7 +77,10 @@ export async function readBody(request: HttpRequest, maxBytes: number): Promise<
 
 /** The refusal of a body that is larger than `maxBytes`. */
 export function tooLarge(maxBytes: number): ChatError {
-  return new ChatError('body-too-large', `The body may have at most ${maxBytes} bytes. Leave out the oldest messages.`)
+  return new ChatError(
+    'body-too-large',
+    `The body may have at most ${maxBytes} bytes. Leave out the oldest messages.`,
+  )
 }
 
 /** Where a reader wants to go on: after which delta, of which reply when the cursor says so. */
@@ -86,7 +98,10 @@ export function readCursor(request: HttpRequest, url: URL): Cursor | undefined {
   if (text === null || text === '') return undefined
   const match = /^(?:([\w-]{1,64})\.)?(\d{1,15})$/.exec(text)
   if (!match) {
-    throw new ChatError('bad-cursor', 'The last event id must be a number, or <reply id>.<number>, as it was sent.')
+    throw new ChatError(
+      'bad-cursor',
+      'The last event id must be a number, or <reply id>.<number>, as it was sent.',
+    )
   }
   return { id: match[1], after: Number(match[2]) }
 }

@@ -1,4 +1,5 @@
 import { terminalFor } from './chat.ts'
+import { setTimer } from './timer.ts'
 import type { ChatDelta, Encoder } from './types.ts'
 
 type Batches = AsyncIterableIterator<readonly ChatDelta[]>
@@ -90,7 +91,7 @@ export async function peek(
   let pending: ReturnType<Batches['next']> | undefined
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), waitMs)
+    timer = setTimer(() => resolve(undefined), waitMs)
   })
   try {
     while (deltas.length < count) {

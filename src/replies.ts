@@ -1,6 +1,7 @@
 import { streamChat } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { type Reply, startReply } from './reply.ts'
+import type { Report } from './report.ts'
 import type { ChatRequest, StreamStore, Upstream } from './types.ts'
 
 export interface RepliesOptions {
@@ -12,7 +13,7 @@ export interface RepliesOptions {
   readonly lingerMs: number
   readonly retries: number
   readonly signal?: AbortSignal | undefined
-  readonly onError?: ((error: ChatError, context: { readonly replyId: string }) => void) | undefined
+  readonly report: Report
   readonly createId: () => string
   readonly now: () => number
 }
@@ -28,13 +29,13 @@ export interface Replies {
 /** Keeps count of the replies produced here, and ends them all when `signal` aborts. */
 export function createReplies(options: RepliesOptions): Replies {
   const { upstream, store, maxReplies, maxReplyBytes, totalTimeoutMs, lingerMs, retries } = options
-  const { signal: shutdown, onError, createId, now } = options
+  const { signal: shutdown, report, createId, now } = options
   const running = new Map<string, Reply>()
   let starting = 0
   shutdown?.addEventListener('abort', () => {
     const reason = toChatError(shutdown.reason)
     for (const reply of running.values()) {
-      reply.stop(reason).catch((error: unknown) => onError?.(toChatError(error), { replyId: reply.id }))
+      reply.stop(reason).catch((error: unknown) => report(toChatError(error), { replyId: reply.id }))
     }
   })
 
@@ -58,7 +59,6 @@ export function createReplies(options: RepliesOptions): Replies {
     async start(request, { remainingMs = Infinity } = {}) {
       const id = await open()
       const createdAt = now()
-      const report = (error: ChatError): void => onError?.(error, { replyId: id })
       const reply = startReply({
         id,
         store,
@@ -72,7 +72,7 @@ export function createReplies(options: RepliesOptions): Replies {
       running.set(id, reply)
       void reply.settled.then(() => {
         running.delete(id)
-        if (reply.failure) report(reply.failure)
+        if (reply.failure) report(reply.failure, { replyId: id })
       })
       return reply
     },

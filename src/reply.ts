@@ -1,5 +1,6 @@
 import { terminalFor } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
+import { setTimer } from './timer.ts'
 import { type ChatDelta, isTerminal, type StreamStore } from './types.ts'
 
 export interface ReplyOptions {
@@ -43,7 +44,7 @@ export function startReply(options: ReplyOptions): Reply {
   let over = false
   let failure: ChatError | undefined
   let linger: ReturnType<typeof setTimeout> | undefined
-  const deadline = setTimeout(() => {
+  const deadline = setTimer(() => {
     const text = `The answer was not complete after ${totalTimeoutMs} ms, which is all the time it may take.`
     end(new ChatError('deadline', text))
   }, totalTimeoutMs)
@@ -115,7 +116,7 @@ export function startReply(options: ReplyOptions): Reply {
       if (readers > 0 || over) return
       const reason = new ChatError('cancelled', 'Nobody was reading.')
       if (lingerMs <= 0) end(reason)
-      else linger = setTimeout(end, lingerMs, reason)
+      else linger = setTimer(() => end(reason), lingerMs)
     }
   }
 

@@ -13,7 +13,9 @@ const positive = z.optional(z.int().check(z.gte(1)))
 
 // Field names are those of OpenAI's Chat Completions API, as every user of such a server knows them.
 const chatRequest = z.strictObject({
-  messages: z.array(z.strictObject({ role: z.enum(['user', 'assistant']), content: z.string() })).check(z.minLength(1)),
+  messages: z
+    .array(z.strictObject({ role: z.enum(['user', 'assistant']), content: z.string() }))
+    .check(z.minLength(1)),
   model: z.optional(z.string().check(z.minLength(1), z.maxLength(200))),
   stream: z.optional(z.boolean()),
   n: z.optional(z.literal(1)),
@@ -122,9 +124,13 @@ function explain(issue: z.core.$ZodIssue, body: unknown): ChatError {
     return new ChatError('invalid-request', `\`${key}\` is not a field of this request.`, { param: key })
   }
   const where = param === '' ? 'The body' : `\`${param}\``
-  return new ChatError('invalid-request', `${where} must be ${expectation(issue)}; got ${show(value, issue.path)}.`, {
-    param,
-  })
+  return new ChatError(
+    'invalid-request',
+    `${where} must be ${expectation(issue)}; got ${show(value, issue.path)}.`,
+    {
+      param,
+    },
+  )
 }
 
 function expectation(issue: z.core.$ZodIssue): string {
@@ -136,13 +142,18 @@ function expectation(issue: z.core.$ZodIssue): string {
     case 'invalid_union':
       return 'a string or an array of at most 4 strings'
     case 'too_small':
-      return issue.origin === 'array' || issue.origin === 'string' ? 'not empty' : `at least ${issue.minimum}`
+      return sized.includes(issue.origin) ? `a non-empty ${issue.origin}` : `at least ${issue.minimum}`
     case 'too_big':
-      return issue.origin === 'string' ? `at most ${issue.maximum} characters long` : `at most ${issue.maximum}`
+      return issue.origin === 'string'
+        ? `at most ${issue.maximum} characters long`
+        : `at most ${issue.maximum}`
     default:
       return 'valid'
   }
 }
+
+/** Kinds of values whose minimum is a length; it is 1 wherever this file sets one. */
+const sized: readonly string[] = ['array', 'string']
 
 function oneOf(values: readonly unknown[]): string {
   const words = values.map((value) => JSON.stringify(value))
@@ -170,7 +181,9 @@ function withArticle(noun: string): string {
 }
 
 function pathOf(path: readonly PropertyKey[]): string {
-  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${String(key)}`)).join('')
+  return path
+    .map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${String(key)}`))
+    .join('')
 }
 
 function isDeeper(value: unknown, levels: number): boolean {

@@ -37,7 +37,12 @@ export type UpstreamDelta =
 export type ChatDelta =
   | { readonly type: 'start'; readonly id: string; readonly model: string; readonly createdAt: number }
   | UpstreamDelta
-  | { readonly type: 'error'; readonly code: ErrorCode; readonly message: string; readonly retryable: boolean }
+  | {
+      readonly type: 'error'
+      readonly code: ErrorCode
+      readonly message: string
+      readonly retryable: boolean
+    }
 
 /** Whether nothing can follow this delta. */
 export function isTerminal(delta: ChatDelta): boolean {

@@ -1,3 +1,5 @@
+import { setTimer } from './timer.ts'
+
 /** Watches one limit at a time with one timer, however often it is fed. */
 export interface Watchdog {
   /** From now on `ms` may pass between signs of life; then `expire` runs, once. Replaces the limit before. */
@@ -22,7 +24,7 @@ export function createWatchdog(): Watchdog {
   function check(): void {
     const leftMs = held ? limitMs : fedAt + limitMs - performance.now()
     if (leftMs > 0.5) {
-      timer = setTimeout(check, leftMs)
+      timer = setTimer(check, leftMs)
       return
     }
     timer = undefined
@@ -40,7 +42,7 @@ export function createWatchdog(): Watchdog {
       limitMs = ms
       expire = onExpire
       feed()
-      timer = setTimeout(check, ms)
+      timer = setTimer(check, ms)
     },
     feed,
     hold() {

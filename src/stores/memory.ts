@@ -88,7 +88,11 @@ export function createMemoryStore({
 type Batch = IteratorResult<readonly ChatDelta[], undefined>
 
 /** Reads one log, hand-written rather than a generator: a pull that finds something takes no detour. */
-function createReader(log: Log, after: number, signal: AbortSignal): AsyncIterableIterator<readonly ChatDelta[]> {
+function createReader(
+  log: Log,
+  after: number,
+  signal: AbortSignal,
+): AsyncIterableIterator<readonly ChatDelta[]> {
   const end: Batch = { value: undefined, done: true }
   let cursor = after
   let closed = false

@@ -34,7 +34,10 @@ export interface CompletionOptions {
 }
 
 /** Creates a parser for one answer. */
-export function createCompletionParser({ maxEventBytes, charset = 'utf-8' }: CompletionOptions): CompletionParser {
+export function createCompletionParser({
+  maxEventBytes,
+  charset = 'utf-8',
+}: CompletionOptions): CompletionParser {
   const decoder = new TextDecoder(charset)
   const chunks = createChunkReader()
   let deltas: UpstreamDelta[] = []
@@ -67,7 +70,7 @@ export function createCompletionParser({ maxEventBytes, charset = 'utf-8' }: Com
       if (event === 'error') throw failureOfEvent(data)
       // The last piece of a body that was cut is no fault of the format: close() says what is missing.
       if (ended || chunks.finish) return
-      throw new ChatError('upstream-malformed', 'The model’s server sent something that is not JSON.', {
+      throw new ChatError('upstream-malformed', "The model's server sent something that is not JSON.", {
         cause: new Error((cause as Error).name), // JSON.parse quotes the text in its message
       })
     }
@@ -79,7 +82,7 @@ export function createCompletionParser({ maxEventBytes, charset = 'utf-8' }: Com
     if (type !== 'max-buffer-size-exceeded' || done) return
     failure ??= new ChatError(
       'upstream-too-large',
-      `The model’s server sent an event of more than ${maxEventBytes} bytes.`,
+      `The model's server sent an event of more than ${maxEventBytes} bytes.`,
     )
   }
 
@@ -118,12 +121,15 @@ export function createCompletionParser({ maxEventBytes, charset = 'utf-8' }: Com
         return chunks.usage ? [{ type: 'usage', ...chunks.usage }, chunks.finish] : [chunks.finish]
       }
       if (events === 0) {
-        throw new ChatError('upstream-bad-response', 'The model’s server answered without a single event.')
+        throw new ChatError('upstream-bad-response', "The model's server answered without a single event.")
       }
       if (done) {
-        throw new ChatError('upstream-incomplete', 'The model’s server ended its answer without a finish reason.')
+        throw new ChatError(
+          'upstream-incomplete',
+          "The model's server ended its answer without a finish reason.",
+        )
       }
-      throw new ChatError('upstream-truncated', 'The model’s server broke off in the middle of its answer.')
+      throw new ChatError('upstream-truncated', "The model's server broke off in the middle of its answer.")
     },
   }
 }

@@ -27,11 +27,15 @@ export function failureOfStatus({ status, body, headers, cause }: HttpFailure): 
   }
   if (status >= 400) {
     const words = messageOf(body) ?? 'no reason was given'
-    return new ChatError('upstream-rejected', `The model's server refused the request (HTTP ${status}): ${words}`, {
-      cause,
-      status,
-      param: paramOf(body),
-    })
+    return new ChatError(
+      'upstream-rejected',
+      `The model's server refused the request (HTTP ${status}): ${words}`,
+      {
+        cause,
+        status,
+        param: paramOf(body),
+      },
+    )
   }
   const message = `The model's server answered with HTTP ${status} instead of a stream. Check the base URL.`
   return new ChatError('upstream-bad-response', message, { cause, retryable: false })
@@ -43,7 +47,8 @@ export function failureInStream(chunk: Readonly<Record<string, unknown>>): ChatE
   if (!report) return undefined
   const status = statusIn(report)
   const kind = `${String(property(report, 'type') ?? '')} ${String(property(report, 'code') ?? '')}`
-  if (status === 429 || /rate.?limit|insufficient_quota/i.test(kind)) return rateLimited(chunk, undefined, report)
+  if (status === 429 || /rate.?limit|insufficient_quota/i.test(kind))
+    return rateLimited(chunk, undefined, report)
   if (status === 401 || status === 403) return failureOfStatus({ status, body: chunk, cause: report })
   const fault = (status !== undefined && status >= 400 && status < 500) || /invalid_request/i.test(kind)
   const words = fault ? messageOf(report) : undefined
@@ -54,22 +59,30 @@ export function failureInStream(chunk: Readonly<Record<string, unknown>>): ChatE
       status: status ?? 400,
     })
   }
-  return new ChatError('upstream-error', 'The model’s server reported an error instead of going on with its answer.', {
-    cause: report,
-  })
+  return new ChatError(
+    'upstream-error',
+    "The model's server reported an error instead of going on with its answer.",
+    {
+      cause: report,
+    },
+  )
 }
 
 /** An `event: error` says so itself, whatever its data looks like. */
 export function failureOfEvent(data: unknown): ChatError {
   const chunk = typeof data === 'object' && data !== null ? { ...data } : {}
-  return failureInStream(chunk) ?? failureInStream({ error: data || 'error' }) ?? failureInStream({ error: 'error' })!
+  return (
+    failureInStream(chunk) ??
+    failureInStream({ error: data || 'error' }) ??
+    failureInStream({ error: 'error' })!
+  )
 }
 
 function rateLimited(body: unknown, retryAfterMs: number | undefined, cause: unknown): ChatError {
   const spent = property(property(body, 'error') ?? body, 'code') === 'insufficient_quota'
   const message = spent
-    ? 'This service has used up its quota at the model’s server.'
-    : 'The model’s server is getting too many requests. Try again later.'
+    ? "This service has used up its quota at the model's server."
+    : "The model's server is getting too many requests. Try again later."
   return new ChatError('rate-limited', message, { cause, retryAfterMs, retryable: !spent })
 }
 
@@ -93,7 +106,8 @@ function statusIn(report: unknown): number | undefined {
 function messageOf(body: unknown): string | undefined {
   for (const value of [body, property(body, 'error'), property(body, 'detail')]) {
     const text = typeof value === 'string' ? value : property(value, 'message')
-    if (typeof text === 'string' && text.trim() !== '' && !text.trimStart().startsWith('<')) return presentable(text)
+    if (typeof text === 'string' && text.trim() !== '' && !text.trimStart().startsWith('<'))
+      return presentable(text)
   }
   return undefined
 }

@@ -69,7 +69,7 @@ export function createOpenAI({
       parser = await parserFor(response, maxEventBytes)
       bytes = iterate(response.body)
       let spoken = false
-      for (let open = true; open && !parser.done; ) {
+      for (let open = true; open && !parser.done;) {
         const eventsBefore = parser.events
         open = await readInto(parser, bytes, attempt.signal)
         if (parser.finished) watchdog.expect(USAGE_WAIT_MS, () => attempt.abort())
@@ -98,7 +98,9 @@ export function createOpenAI({
   }
 }
 
-function createClient(options: Pick<OpenAIOptions, 'apiKey' | 'baseURL' | 'organization' | 'project' | 'fetch'>) {
+function createClient(
+  options: Pick<OpenAIOptions, 'apiKey' | 'baseURL' | 'organization' | 'project' | 'fetch'>,
+) {
   const { apiKey, baseURL, organization, project, fetch } = options
   return new OpenAI({
     apiKey,
@@ -170,26 +172,36 @@ function learn(error: unknown, used: Dialect, learned: Dialect): boolean {
 
 function unsupported(field: string, code: unknown, words: string): boolean {
   if (!new RegExp(`\\b${field}\\b`).test(words)) return false
-  return code === 'unsupported_parameter' || /unsupported|unrecogni[sz]ed|unknown|not permitted|extra/i.test(words)
+  return (
+    code === 'unsupported_parameter' || /unsupported|unrecogni[sz]ed|unknown|not permitted|extra/i.test(words)
+  )
 }
 
 // `max_tokens` is deprecated, and refused by reasoning models, where these hosts are; elsewhere the new name is rare.
 function maxTokensFieldOf(baseURL: string): Dialect['maxTokensField'] {
-  return /(?:^|\.)(?:openai|azure)\.com$/.test(new URL(baseURL).hostname) ? 'max_completion_tokens' : 'max_tokens'
+  return /(?:^|\.)(?:openai|azure)\.com$/.test(new URL(baseURL).hostname)
+    ? 'max_completion_tokens'
+    : 'max_tokens'
 }
 
 function toFailure(error: unknown): ChatError {
   if (error instanceof OpenAI.APIError && error.status) {
-    return failureOfStatus({ status: error.status, body: error.error ?? error.message, headers: error.headers, cause: error })
+    return failureOfStatus({
+      status: error.status,
+      body: error.error ?? error.message,
+      headers: error.headers,
+      cause: error,
+    })
   }
   if (isRedirect(error)) {
-    const message = 'The model’s server answered with a redirect, which is not followed. Set the base URL to its target.'
+    const message =
+      "The model's server answered with a redirect, which is not followed. Set the base URL to its target."
     return new ChatError('upstream-bad-response', message, { cause: error, retryable: false })
   }
   if (error instanceof OpenAI.APIConnectionError) {
-    return new ChatError('upstream-unreachable', 'The model’s server cannot be reached.', { cause: error })
+    return new ChatError('upstream-unreachable', "The model's server cannot be reached.", { cause: error })
   }
-  return new ChatError('internal', 'The request to the model’s server could not be made.', { cause: error })
+  return new ChatError('internal', "The request to the model's server could not be made.", { cause: error })
 }
 
 // undici says "unexpected redirect" in the innermost cause.
@@ -204,14 +216,14 @@ async function parserFor(response: Response, maxEventBytes: number): Promise<Com
   const type = response.headers.get('content-type') ?? 'text/event-stream'
   if (/^\s*application\/json\b/i.test(type)) throw await failureOfJson(response, maxEventBytes)
   if (/^\s*text\/html\b/i.test(type)) {
-    const message = 'The model’s server answered with a web page instead of a stream. Check the base URL.'
+    const message = "The model's server answered with a web page instead of a stream. Check the base URL."
     throw new ChatError('upstream-bad-response', message)
   }
   const charset = /charset\s*=\s*"?([^";\s]+)/i.exec(type)?.[1]
   try {
     return createCompletionParser({ maxEventBytes, ...(charset ? { charset } : {}) })
   } catch (cause) {
-    throw new ChatError('upstream-bad-response', 'The model’s server uses an unknown charset.', { cause })
+    throw new ChatError('upstream-bad-response', "The model's server uses an unknown charset.", { cause })
   }
 }
 
@@ -230,7 +242,10 @@ async function failureOfJson(response: Response, maxBytes: number): Promise<Chat
     body = undefined // cut, or not JSON at all: said below
   }
   const report = typeof body === 'object' && body !== null ? failureInStream({ ...body }) : undefined
-  return report ?? new ChatError('upstream-bad-response', 'The model’s server answered with JSON instead of a stream.')
+  return (
+    report ??
+    new ChatError('upstream-bad-response', "The model's server answered with JSON instead of a stream.")
+  )
 }
 
 /** Reads once. False at the end of the body, however it ended; what that means is the parser's to say. */
@@ -249,16 +264,24 @@ async function readInto(
     if (signal.aborted && !parser.finished) throw signal.reason
     parser.end()
     if (parser.finished) return false
-    throw new ChatError('upstream-truncated', 'The connection to the model’s server broke in the middle of its answer.', {
-      cause,
-    })
+    throw new ChatError(
+      'upstream-truncated',
+      "The connection to the model's server broke in the middle of its answer.",
+      {
+        cause,
+      },
+    )
   }
   parser.end()
   return false
 }
 
 /** Reads to the end of the body, which frees the connection for the next request; gives up when it does not come. */
-async function drain(bytes: AsyncIterator<Uint8Array>, attempt: AbortController, watchdog: Watchdog): Promise<void> {
+async function drain(
+  bytes: AsyncIterator<Uint8Array>,
+  attempt: AbortController,
+  watchdog: Watchdog,
+): Promise<void> {
   watchdog.expect(DRAIN_WAIT_MS, () => attempt.abort())
   try {
     while (!(await bytes.next()).done);
@@ -274,5 +297,5 @@ function iterate(body: AsyncIterable<Uint8Array> | null): AsyncIterator<Uint8Arr
 async function* emptyBody(): AsyncGenerator<Uint8Array> {}
 
 function timeout(what: string, ms: number): ChatError {
-  return new ChatError('upstream-timeout', `The model’s server ${what} for ${ms} ms.`)
+  return new ChatError('upstream-timeout', `The model's server ${what} for ${ms} ms.`)
 }

@@ -40,12 +40,12 @@ export interface Exit {
 export interface EnvironmentOptions extends FunctionOptions {
   /** The function's timeout: it bounds one invocation, not the loading. */
   readonly timeoutMs: number
-  onOutput(text: string): void
-  onInvocation(invocation: Invocation): void
-  onInitError(failure: Failure): void
-  onExit(exit: Exit): void
+  readonly onOutput: (text: string) => void
+  readonly onInvocation: (invocation: Invocation) => void
+  readonly onInitError: (failure: Failure) => void
+  readonly onExit: (exit: Exit) => void
   /** It can take a job again. */
-  onFree(): void
+  readonly onFree: () => void
 }
 
 /** An execution environment: one runtime process, replaced when it dies, and one invocation at a time. */
@@ -68,6 +68,7 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
   const { timeoutMs, onOutput, onInvocation, onInitError, onExit, onFree } = options
 
   let child: ChildProcess | undefined
+  let childClosed: Promise<void> = Promise.resolve()
   let spawnedAt = 0
   let loaded = false
   let initFailure: Failure | undefined
@@ -196,7 +197,12 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
     runtime.stdout?.setEncoding('utf8').on('data', onOutput)
     runtime.stderr?.setEncoding('utf8').on('data', onOutput)
     runtime.once('error', (error) => onOutput(`${error.message}\n`))
-    runtime.once('close', (code, signal) => void onClose({ code, signal }))
+    childClosed = new Promise((resolve) => {
+      runtime.once('close', (code, signal) => {
+        resolve()
+        void onClose({ code, signal })
+      })
+    })
     timer = setTimeout(() => {
       const errorMessage = `${options.handler} was not loaded within ${initTimeoutMs} ms`
       initFailure = { errorType: 'Sandbox.Timedout', errorMessage }
@@ -205,8 +211,9 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
   }
 
   async function onClose(exit: Exit): Promise<void> {
-    // The last bytes of a dead process may still wait in its sockets, unless nobody reads on from there.
+    // The last bytes of a dead process may still wait in its sockets; a client that takes nothing must not keep them.
     if (body?.isPaused()) body.destroy()
+    body?.once('pause', () => body?.destroy())
     await api.released()
     clearTimeout(timer)
     give = undefined
@@ -241,12 +248,8 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
     },
     async stop() {
       stopped = true
-      const runtime = child
-      if (runtime) {
-        const closed = new Promise((resolve) => runtime.once('close', resolve))
-        runtime.kill('SIGKILL')
-        await closed
-      }
+      child?.kill('SIGKILL')
+      await childClosed
       await api.close()
     },
   }
