@@ -1,9 +1,15 @@
-// Builds everything into dist/: `node build.mjs`. With --dev: the server and the page alone, watched and restarted.
+// Builds everything into dist/, or another directory: `node build.mjs [--out DIR]`. With --dev: the server and the
+// page alone, watched and restarted.
 import { spawn } from 'node:child_process'
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import * as esbuild from 'esbuild'
 import { leanOpenAI } from './build.openai.mjs'
+
+const { out, dev } = parseArgs({
+  options: { out: { type: 'string', default: 'dist' }, dev: { type: 'boolean', default: false } },
+}).values
 
 /** CommonJS packages inside an ES module ask for `require`. */
 const requireBanner = {
@@ -18,7 +24,7 @@ const targets = {
   server: {
     ...node,
     entryPoints: { server: 'handlers/server.ts' },
-    outdir: 'dist',
+    outdir: out,
     target: 'node20',
     sourcemap: true,
     banner: requireBanner,
@@ -26,7 +32,7 @@ const targets = {
   web: {
     bundle: true,
     entryPoints: { page: 'web/page.ts' },
-    outdir: 'dist/web',
+    outdir: `${out}/web`,
     format: 'esm',
     target: 'es2022',
     minify: true,
@@ -35,7 +41,7 @@ const targets = {
   chat: {
     ...node,
     entryPoints: { index: 'handlers/lambda.ts' },
-    outdir: 'dist/lambda/chat',
+    outdir: `${out}/lambda/chat`,
     outExtension: { '.js': '.mjs' },
     target: 'node24',
     minify: true,
@@ -44,7 +50,7 @@ const targets = {
   api: {
     ...node,
     entryPoints: { index: 'handlers/api.ts' },
-    outdir: 'dist/lambda/api',
+    outdir: `${out}/lambda/api`,
     outExtension: { '.js': '.cjs' },
     format: 'cjs',
     target: 'node24',
@@ -54,18 +60,18 @@ const targets = {
 }
 
 async function buildAll() {
-  await rm('dist', { recursive: true, force: true })
-  await mkdir('dist/meta', { recursive: true })
+  await rm(out, { recursive: true, force: true })
+  await mkdir(`${out}/meta`, { recursive: true })
   await Promise.all([
     ...Object.entries(targets).map(async ([name, options]) => {
       const { metafile } = await esbuild.build(options)
-      await writeFile(`dist/meta/${name}.json`, JSON.stringify(metafile))
+      await writeFile(`${out}/meta/${name}.json`, JSON.stringify(metafile))
     }),
-    copyPage('dist/web'),
+    copyPage(`${out}/web`),
     buildLibrary(),
   ])
   // The function's page lies beside its bundle, and is read when somebody asks for it.
-  await cp('dist/web', 'dist/lambda/chat/web', { recursive: true })
+  await cp(`${out}/web`, `${out}/lambda/chat/web`, { recursive: true })
 }
 
 async function copyPage(directory) {
@@ -79,7 +85,7 @@ async function copyPage(directory) {
 /** The library: plain modules with declarations, as TypeScript writes them. */
 async function buildLibrary() {
   const tsc = fileURLToPath(new URL('node_modules/.bin/tsc', import.meta.url))
-  const child = spawn(tsc, ['-p', 'tsconfig.lib.json'], {
+  const child = spawn(tsc, ['-p', 'tsconfig.lib.json', '--outDir', `${out}/lib`], {
     stdio: 'inherit',
     shell: process.platform === 'win32',
   })
@@ -100,7 +106,7 @@ async function develop() {
       await gone
     }
     if (stopping) return
-    const started = spawn(process.execPath, ['dist/server.js'], {
+    const started = spawn(process.execPath, [`${out}/server.js`], {
       stdio: 'inherit',
       env: { DRAIN_MS: '0', ...process.env },
     })
@@ -120,7 +126,7 @@ async function develop() {
       })
     },
   }
-  const copyOnEnd = { name: 'copy', setup: (build) => void build.onEnd(() => copyPage('dist/web')) }
+  const copyOnEnd = { name: 'copy', setup: (build) => void build.onEnd(() => copyPage(`${out}/web`)) }
   const web = await esbuild.context({ ...targets.web, plugins: [copyOnEnd], logLevel: 'warning' })
   const server = await esbuild.context({ ...targets.server, plugins: [restartOnEnd], logLevel: 'warning' })
   await web.watch()
@@ -134,4 +140,4 @@ async function develop() {
   }
 }
 
-await (process.argv.includes('--dev') ? develop() : buildAll())
+await (dev ? develop() : buildAll())

@@ -28,7 +28,7 @@ export function readText(
   { maxBodyBytes, bodyTimeoutMs }: BodyOptions,
 ): Promise<string> {
   const { body } = request
-  if (body !== undefined) return Promise.resolve(typeof body === 'string' ? body : JSON.stringify(body))
+  if (body !== undefined) return Promise.resolve(textOf(body))
   return new Promise((resolve, reject) => {
     const decoder = new TextDecoder()
     let text = ''
@@ -65,6 +65,12 @@ export function readText(
     request.on('close', onBroken)
     request.on('error', onBroken)
   })
+}
+
+/** What a body parser left: text, bytes (serverless-http leaves those too), or a value. */
+function textOf(body: unknown): string {
+  if (body instanceof Uint8Array) return new TextDecoder().decode(body)
+  return typeof body === 'string' ? body : JSON.stringify(body)
 }
 
 function ignore(): void {}

@@ -15,8 +15,11 @@ export interface ExpressRequest extends IncomingBody {
 export interface ExpressResponse extends Sink {
   readonly headersSent: boolean
   readonly destroyed: boolean
-  on(event: 'close' | 'error', listener: () => void): unknown
-  writeHead(status: number, headers: Record<string, string>): unknown
+  /** Null while an earlier response has the connection. */
+  readonly socket?: unknown
+  on(event: 'close' | 'error' | 'socket', listener: () => void): unknown
+  setHeader(name: string, value: string): unknown
+  writeHead(status: number): unknown
   flushHeaders(): void
   end(body?: string): unknown
   destroy(): unknown
@@ -48,6 +51,10 @@ export function toExpress(handler: Handler, options: ExpressOptions = {}) {
     response.on('close', onClose)
     response.on('error', onClose)
     if (response.destroyed) onClose()
+    // Pipelined: nothing is asked before its turn, because until then nobody would be seen leaving.
+    else if (response.socket === null) {
+      await new Promise<void>((resolve) => response.on('socket', resolve))
+    }
     try {
       const reply = await handler(toRequest(request, gone.signal, { maxBodyBytes, bodyTimeoutMs }))
       if (reply.unmatched && next) return next()
@@ -83,7 +90,7 @@ async function send(
   options: { readonly signal: AbortSignal; readonly stallTimeoutMs: number },
 ): Promise<'sent' | 'ended' | 'gone' | 'stalled'> {
   if (typeof body === 'string') {
-    response.writeHead(status, {
+    writeHead(response, status, {
       ...headers,
       ...(body === '' ? {} : { 'content-length': String(new TextEncoder().encode(body).length) }),
       // What such a client would still send is not waited for.
@@ -93,8 +100,14 @@ async function send(
     return 'sent'
   }
   if (!options.signal.aborted) {
-    response.writeHead(status, { ...headers })
+    writeHead(response, status, headers)
     response.flushHeaders()
   }
   return writeFrames(response, body, options)
+}
+
+// One by one: what is given to `writeHead` is on the wire, but not in the `getHeaders()` of serverless-http.
+function writeHead(response: ExpressResponse, status: number, headers: HttpReply['headers']): void {
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+  response.writeHead(status)
 }

@@ -33,6 +33,7 @@ export async function* streamChat(
   const { upstream, signal, id, now = Date.now, retries = 0, random = Math.random, onError } = options
   const start: ChatDelta = { type: 'start', id, model: request.model, createdAt: now() }
   let started = false
+  let finished = false
   for (let attempt = 0; ; attempt++) {
     try {
       for await (const delta of upstream(request, { signal })) {
@@ -40,16 +41,19 @@ export async function* streamChat(
           started = true
           yield start
         }
+        finished = delta.type === 'finish'
         yield delta
-        if (delta.type === 'finish') return
+        if (finished) return
       }
       throw new ChatError('upstream-truncated', 'The model stopped answering before it finished.')
     } catch (error) {
+      // The upstream failed while it cleaned up: the answer was whole already.
+      if (finished) return
       const waitMs =
         started || signal.aborted || attempt >= retries ? undefined : retryWait(error, attempt, random)
       if (waitMs !== undefined && (await pause(waitMs, signal))) continue
       if (!started) yield start
-      const reason: unknown = signal.aborted ? signal.reason : error
+      const reason = signal.aborted ? abortReason(signal) : error
       const terminal = terminalFor(reason)
       if (terminal.type === 'error') onError?.(toChatError(reason))
       yield terminal
@@ -60,14 +64,14 @@ export async function* streamChat(
 
 /** The last delta of a reply that did not end by itself. */
 export function terminalFor(reason: unknown): ChatDelta {
-  if (!(reason instanceof ChatError) && isAbort(reason)) return { type: 'finish', reason: 'cancelled' }
   const { code, message, retryable } = toChatError(reason)
   if (code === 'cancelled') return { type: 'finish', reason: 'cancelled' }
   return { type: 'error', code, message, retryable }
 }
 
-function isAbort(reason: unknown): boolean {
-  return reason instanceof Error && reason.name === 'AbortError'
+/** Whoever aborts without a `ChatError` wants an end, and has nothing to say about it. */
+function abortReason({ reason }: AbortSignal): ChatError {
+  return reason instanceof ChatError ? reason : new ChatError('cancelled', 'The answer was stopped.')
 }
 
 /** How long to wait before asking again; undefined when asking again cannot help, or not soon. */

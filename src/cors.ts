@@ -1,6 +1,6 @@
 import { ChatError } from './errors.ts'
 import { empty, failure } from './http.ts'
-import type { Handler, HttpRequest } from './types.ts'
+import type { Handler, HttpReply, HttpRequest } from './types.ts'
 
 export interface CorsOptions {
   /** Exact origins of other sites that may use this service, such as `https://chat.example`. Default: none. */
@@ -12,15 +12,22 @@ export interface CorsOptions {
  * in its visitors' browsers, even where it cannot read the answer. Programs, which send no origin, are not affected.
  */
 export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): Handler {
+  // In somebody's own app: what is none of our routes is theirs to answer. OPTIONS asks that and starts nothing.
+  async function passable(reply: HttpReply, { url, headers, signal }: HttpRequest): Promise<HttpReply> {
+    const probe = await handler({ method: 'OPTIONS', url, headers, signal, text: () => Promise.resolve('') })
+    return probe.unmatched ? { ...reply, unmatched: true } : reply
+  }
+
   return async (request) => {
     const origin = request.headers.get('origin')
     const known = origin !== null && origins.includes(origin)
     const granted = known ? { 'access-control-allow-origin': origin, vary: 'origin' } : undefined
     if (request.method === 'OPTIONS' && granted && request.headers.get('access-control-request-method')) {
-      return empty(204, { ...granted, ...preflight })
+      return passable(empty(204, { ...granted, ...preflight }), request)
     }
     if (!granted && isForeign(request)) {
-      return failure(new ChatError('origin-not-allowed', 'Pages of this origin may not use this service.'))
+      const error = new ChatError('origin-not-allowed', 'Pages of this origin may not use this service.')
+      return passable(failure(error), request)
     }
     const reply = await handler(request)
     if (!granted) return reply

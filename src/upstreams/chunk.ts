@@ -49,7 +49,7 @@ export function createChunkReader(): ChunkReader {
     if (delta) readDelta(delta, out)
     const reason = choice['finish_reason']
     if (typeof reason !== 'string' || reason === '') return
-    if (reason === 'error') throw failureInStream({ error: choice['error'] ?? 'error' })
+    if (reason === 'error') throw failureInStream({ error: choice['error'] || 'error' })
     const known = Object.hasOwn(finishReasons, reason) ? finishReasons[reason] : undefined
     finish = known ? { type: 'finish', reason: known } : { type: 'finish', reason: 'other', raw: reason }
   }

@@ -46,7 +46,7 @@ export function failureInStream(chunk: Readonly<Record<string, unknown>>): ChatE
   const report = chunk['error'] ?? property(chunk['x_groq'], 'error') ?? bareError(chunk)
   if (!report) return undefined
   const status = statusIn(report)
-  const kind = `${String(property(report, 'type') ?? '')} ${String(property(report, 'code') ?? '')}`
+  const kind = `${wordOf(report, 'type')} ${wordOf(report, 'code')}`
   if (status === 429 || /rate.?limit|insufficient_quota/i.test(kind))
     return rateLimited(chunk, undefined, report)
   if (status === 401 || status === 403) return failureOfStatus({ status, body: chunk, cause: report })
@@ -96,7 +96,7 @@ function bareError(chunk: Readonly<Record<string, unknown>>): unknown {
 
 function statusIn(report: unknown): number | undefined {
   for (const key of ['status_code', 'status', 'code']) {
-    const value = Number(property(report, key))
+    const value = Number(wordOf(report, key))
     if (Number.isInteger(value) && value >= 400 && value < 600) return value
   }
   return undefined
@@ -136,6 +136,17 @@ function readRetryAfter(headers: HttpFailure['headers']): number | undefined {
   const seconds = Number(value)
   const waitMs = Number.isNaN(seconds) ? Date.parse(value) - Date.now() : seconds * 1000
   return waitMs >= 0 ? waitMs : undefined
+}
+
+/** A text or a number as text; anything else says nothing, and some of it cannot even be made a text. */
+function wordOf(value: unknown, key: string): string {
+  const word = property(value, key)
+  return typeof word === 'string' || typeof word === 'number' ? String(word) : ''
+}
+
+function wordIn(value: unknown, key: string): string {
+  const word = property(value, key)
+  return typeof word === 'string' ? word : ''
 }
 
 function property(value: unknown, key: string): unknown {

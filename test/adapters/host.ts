@@ -52,5 +52,11 @@ type Listen = (options: RelayOptions) => Promise<Host>
 /** The two places the adapter is made for: the same is expected of both. */
 export const hosts: readonly (readonly [name: string, listen: Listen])[] = [
   ['Express', (options) => host(express().use(relay(options)))],
-  ['node:http', (options) => host((request, response) => void relay(options)(request, response))],
+  [
+    'node:http',
+    (options) => {
+      const answer = relay(options)
+      return host((request, response) => void answer(request, response))
+    },
+  ],
 ]

@@ -1,7 +1,14 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import type { ChatDelta, ChatRequest, HttpReply, HttpRequest, Upstream, UpstreamDelta } from '../../src/types.ts'
+import type {
+  ChatDelta,
+  ChatRequest,
+  HttpReply,
+  HttpRequest,
+  Upstream,
+  UpstreamDelta,
+} from '../../src/types.ts'
 
 /** A request with one question. */
 export function asking(content = 'hi', more: Partial<ChatRequest> = {}): ChatRequest {
@@ -24,7 +31,8 @@ export async function textOf({ body }: Pick<HttpReply, 'body'>): Promise<string>
 export async function until(condition: () => boolean, withinMs = 5000): Promise<void> {
   const end = performance.now() + withinMs
   while (!condition()) {
-    if (performance.now() > end) expect.fail(`it did not happen within ${withinMs} ms: ${condition.toString()}`)
+    if (performance.now() > end)
+      expect.fail(`it did not happen within ${withinMs} ms: ${condition.toString()}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
@@ -152,8 +160,11 @@ export interface Recording {
 export function recordings(): readonly Recording[] {
   const directory = process.env['RECORDINGS_DIR']
   if (!directory) {
-    if (process.env['CI']) throw new Error('RECORDINGS_DIR must be set in CI: the recorded streams are required there.')
-    console.warn('Skipped: the recorded streams of real servers. Set RECORDINGS_DIR to the directory that holds them.')
+    if (process.env['CI'])
+      throw new Error('RECORDINGS_DIR must be set in CI: the recorded streams are required there.')
+    console.warn(
+      'Skipped: the recorded streams of real servers. Set RECORDINGS_DIR to the directory that holds them.',
+    )
     return []
   }
   const index = JSON.parse(readFileSync(join(directory, 'index.json'), 'utf8')) as Omit<Recording, 'bytes'>[]

@@ -1,0 +1,140 @@
+import { describe, expect, test } from 'vitest'
+import { missingRuntime } from '../lambda/lab.ts'
+import { deltas, post } from './client.ts'
+import { createHosts } from './hosts.ts'
+import { answer, chunk, cut, done, finish, refuse, role, say, stream, usage } from './upstream.ts'
+
+const call = (index: number, id: string | undefined, name: string | undefined, args: string): string =>
+  chunk({
+    tool_calls: [{ index, ...(id ? { id } : {}), function: { ...(name ? { name } : {}), arguments: args } }],
+  })
+
+const manyTokens = Array.from({ length: 5000 }, (_, i) => ` token ${i}`)
+const manyScripts = answer('Zoë ', '你好', ' مرحبا', ' 👩‍👩‍👧‍👦', ' a\u2028b\r\nc')
+const error = `data: {"error":{"message":"The engine is full","type":"server_error","code":"overloaded"}}\n\n`
+
+const answers = {
+  'a short answer': stream(answer('Hel', 'lo.')),
+  'an answer of 5,000 tokens': stream(answer(...manyTokens)),
+  'many scripts': stream(manyScripts),
+  'many scripts, one byte at a time': stream(...splitBytes(manyScripts)),
+  'reasoning and a refusal': stream(
+    role,
+    chunk({ reasoning_content: 'Is it allowed?' }),
+    chunk({ refusal: 'I cannot.' }),
+    finish('content_filter'),
+    done,
+  ),
+  'tool calls': stream(
+    role,
+    call(0, 'call_1', 'get_weather', ''),
+    call(0, undefined, undefined, '{"city":'),
+    call(1, 'call_2', 'get_time', '{}'),
+    call(0, undefined, undefined, '"Kyōto"}'),
+    finish('tool_calls'),
+    usage(20, 12),
+    done,
+  ),
+  'an empty answer': stream(role, finish('stop'), done),
+  'an answer cut by its length': stream(role, say('The'), finish('length'), done),
+  'an error in the middle': stream(role, say('The begin'), error),
+  'a connection that breaks in the middle': cut(role, say('The begin'), say('ning')),
+  'an end without a finish reason': stream(role, say('The begin'), done),
+  'nonsense in the middle': stream(role, say('The begin'), 'data: {"choices":[{"de\n\n'),
+}
+
+const refusals = {
+  'HTTP 401': [refuse(401, { error: { message: 'Incorrect API key provided: sk-canary-0123456789' } }), 502],
+  'HTTP 404': [refuse(404, { error: { message: 'No such model', code: 'model_not_found' } }), 404],
+  'HTTP 429': [refuse(429, { error: { message: 'Slow down' } }, { 'retry-after': '7' }), 429],
+  'HTTP 500': [refuse(500, { error: { message: 'at engine.py:12' } }), 502],
+  'HTTP 503': [refuse(503, 'overloaded'), 503],
+  'an error as the first event': [stream(error), 502],
+  'a connection that breaks before the first token': [cut(role), 502],
+  'a stream of nothing': [stream(), 502],
+  'a web page': [refuse(200, '<html>', { 'content-type': 'text/html' }), 502],
+} as const
+
+describe.skipIf(await missingRuntime())('both hosts answer with the same bytes', () => {
+  const hosts = createHosts()
+
+  test.each(Object.entries(answers))('when the upstream gives %s', async (_, script) => {
+    hosts.upstream.script = script
+
+    const { status, headers, body, complete } = await hosts.ask(post({ prompt: 'Hi' }))
+
+    expect({ status, complete, id: headers['x-reply-id'] }).toEqual({
+      status: 200,
+      complete: true,
+      id: 'reply-1',
+    })
+    expect(headers['content-type']).toBe('text/event-stream; charset=utf-8')
+    expect(headers['cache-control']).toBe('no-cache, no-transform')
+    expect(deltas(body).at(0)?.type).toBe('start')
+    expect(deltas(body).at(-1)?.type).toMatch(/^(finish|error)$/)
+  })
+
+  test.each(Object.entries(answers))('as one document when the upstream gives %s', async (_, script) => {
+    hosts.upstream.script = script
+
+    const { status, headers, body } = await hosts.ask(post({ prompt: 'Hi', stream: false }))
+
+    expect(headers['content-type']).toBe('application/json; charset=utf-8')
+    expect(Object.keys(JSON.parse(body) as object)).toContain(status === 200 ? 'finishReason' : 'error')
+  })
+
+  test.each(Object.entries(answers))(
+    'for a bare EventSource when the upstream gives %s',
+    async (_, script) => {
+      hosts.upstream.script = script
+
+      const { status, body } = await hosts.ask({ path: '/stream?prompt=Hi' })
+
+      expect(status).toBe(200)
+      expect(body).toMatch(/^retry: 1000\nid: reply-1\.0\n\nid: reply-1\.1\ndata: \{"type":"start"/)
+    },
+  )
+
+  test.each(Object.entries(refusals))('when the upstream gives %s before the first token', async (_, row) => {
+    const [script, status] = row
+    hosts.upstream.script = script
+
+    const streamed = await hosts.ask(post({ prompt: 'Hi' }))
+    const whole = await hosts.ask(post({ prompt: 'Hi', stream: false }))
+    const native = await hosts.ask({ path: '/stream?prompt=Hi' })
+
+    for (const refusal of [streamed, whole, native]) {
+      expect(refusal.status).toBe(status)
+      expect(refusal.headers['content-type']).toBe('application/json; charset=utf-8')
+      expect(JSON.parse(refusal.body)).toEqual({
+        error: { code: expect.any(String), message: expect.any(String) },
+      })
+      expect(refusal.body).not.toContain('canary')
+    }
+    expect(new Set([streamed.body, whole.body, native.body]).size).toBe(1)
+  })
+
+  test('the wait that an upstream asks for is passed on', async () => {
+    hosts.upstream.script = refusals['HTTP 429'][0]
+
+    const { headers } = await hosts.ask(post({ prompt: 'Hi' }))
+
+    expect(headers['retry-after']).toBe('7')
+  })
+
+  test('a whole answer says what a streamed one says', async () => {
+    hosts.upstream.script = answers['many scripts']
+
+    const streamed = await hosts.ask(post({ prompt: 'Hi' }))
+    const whole = await hosts.ask(post({ prompt: 'Hi', stream: false }))
+
+    const text = deltas(streamed.body)
+      .map((delta) => (delta.type === 'text' ? delta.text : ''))
+      .join('')
+    expect(JSON.parse(whole.body)).toMatchObject({ id: 'reply-2', text, finishReason: 'stop' })
+  })
+})
+
+function splitBytes(text: string): readonly Uint8Array[] {
+  return [...Buffer.from(text)].map((byte) => Uint8Array.of(byte))
+}

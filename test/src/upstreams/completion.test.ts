@@ -1,0 +1,297 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { ChatError } from '../../../src/errors.ts'
+import type { UpstreamDelta } from '../../../src/types.ts'
+import { createCompletionParser } from '../../../src/upstreams/completion.ts'
+import { type Recording, recordings, textIn } from '../kit.ts'
+
+const encoder = new TextEncoder()
+const recorded = recordings()
+
+interface Outcome {
+  readonly deltas: readonly UpstreamDelta[]
+  readonly failure: ChatError | undefined
+}
+
+/** Feeds pieces one by one and says what came of it, as the upstream would. */
+function parse(pieces: Iterable<Uint8Array>, maxEventBytes = 1024 * 1024): Outcome {
+  const parser = createCompletionParser({ maxEventBytes })
+  const deltas: UpstreamDelta[] = []
+  for (const piece of pieces) {
+    parser.feed(piece)
+    deltas.push(...parser.take())
+  }
+  parser.end()
+  deltas.push(...parser.take())
+  if (parser.failure) return { deltas, failure: parser.failure }
+  try {
+    return { deltas: [...deltas, ...parser.close()], failure: undefined }
+  } catch (error) {
+    if (!(error instanceof ChatError)) throw error
+    return { deltas, failure: error }
+  }
+}
+
+/** Divides bytes before each of the given positions. */
+function* divide(bytes: Uint8Array, positions: Iterable<number>): Generator<Uint8Array> {
+  let from = 0
+  for (const to of positions) {
+    yield bytes.subarray(from, to)
+    from = to
+  }
+  yield bytes.subarray(from)
+}
+
+function rewrite(change: (text: string) => string) {
+  return ({ bytes }: Recording) => [encoder.encode(change(new TextDecoder().decode(bytes)))]
+}
+
+function* positions(length: number, step: (at: number) => number): Generator<number> {
+  for (let at = step(0); at < length; at += step(at)) yield at
+}
+
+const ways: Record<string, (recording: Recording) => Iterable<Uint8Array>> = {
+  'in one piece': ({ bytes }) => [bytes],
+  'byte by byte': ({ bytes }) => divide(bytes, bytes.keys()),
+  'in pieces of 1 to 97 bytes': ({ bytes }) =>
+    divide(
+      bytes,
+      positions(bytes.length, (at) => 1 + ((at * 31) % 97)),
+    ),
+  'with CRLF': rewrite((text) => text.replaceAll('\n', '\r\n')),
+  'with CRLF, byte by byte': (recording) => {
+    const [bytes = new Uint8Array()] = rewrite((text) => text.replaceAll('\n', '\r\n'))(recording)
+    return divide(bytes, bytes.keys())
+  },
+  'with CR alone': rewrite((text) => text.replaceAll('\n', '\r')),
+  'after a byte order mark': rewrite((text) => `\ufeff${text}`),
+  'with comments between': rewrite((text) => text.replaceAll('\n\n', '\n\n: PROCESSING\n\n')),
+  'with comments inside of events': rewrite((text) => text.replaceAll(/^data:/gm, ': hi\ndata:')),
+  'without a space after the colon': rewrite((text) => text.replaceAll(/^data: /gm, 'data:')),
+  'with data in several lines': rewrite((text) =>
+    text.replaceAll(/^data: ?(\{.*\})$/gm, (_, json: string) => {
+      return JSON.stringify(JSON.parse(json), null, 1).replaceAll(/^/gm, 'data: ')
+    }),
+  ),
+  'without its last blank line': rewrite((text) => text.trimEnd()),
+  'without [DONE]': rewrite((text) => text.replace(/data: ?\[DONE\]\s*$/, '')),
+}
+
+describe.skipIf(recorded.length === 0)('a recorded answer is understood', () => {
+  test.each(Object.entries(ways))('%s', (_, way) => {
+    for (const recording of recorded) {
+      const { deltas, failure } = parse(way(recording))
+      const { expected } = recording
+
+      const usage = deltas.find((delta) => delta.type === 'usage')
+      const found = {
+        name: recording.name,
+        text: textIn(deltas),
+        reasoning: textIn(deltas, 'reasoning'),
+        refusal: textIn(deltas, 'refusal'),
+        toolCalls: callsIn(deltas),
+        finish: deltas.findLast(({ type }) => type === 'finish'),
+        failed: failure?.code,
+        usage: usage ? { prompt: usage.inputTokens, completion: usage.outputTokens } : null,
+      }
+      expect(found).toEqual({
+        name: recording.name,
+        text: expected.text,
+        reasoning: expected.reasoning,
+        refusal: expected.refusal,
+        toolCalls: expected.toolCalls,
+        finish: expected.finishReason ? { type: 'finish', reason: ours(expected.finishReason) } : undefined,
+        failed: expected.errors.length > 0 ? 'upstream-error' : undefined,
+        usage: expected.usage && {
+          prompt: expected.usage.prompt,
+          completion: expected.usage.completion,
+        },
+      })
+    }
+  })
+
+  test('wherever it is cut, only a finish reason makes it whole', () => {
+    for (const recording of recorded.filter(({ bytes }) => bytes.length < 3000)) {
+      const { bytes, expected } = recording
+      for (let at = 0; at < bytes.length; at++) {
+        const { deltas, failure } = parse([bytes.subarray(0, at)])
+
+        const finish = deltas.some(({ type }) => type === 'finish')
+        expect(finish).toBe(failure === undefined)
+        expect(finish).toBe(wholeReason(bytes.subarray(0, at)))
+        expect(expected.text.startsWith(textIn(deltas))).toBe(true)
+      }
+    }
+  })
+})
+
+/** Whether some whole line of a cut stream has a finish reason: a line is whole when its JSON is. */
+function wholeReason(bytes: Uint8Array): boolean {
+  const lines = new TextDecoder().decode(bytes).split('\n')
+  return lines.some((line) => {
+    if (!/"finish_reason": ?"/.test(line)) return false
+    try {
+      JSON.parse(line.replace(/^data: ?/, ''))
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+function ours(word: string): string {
+  return word.replace('_', '-')
+}
+
+function callsIn(deltas: readonly UpstreamDelta[]) {
+  const calls: { id: string; name: string; arguments: string }[] = []
+  for (const delta of deltas) {
+    if (delta.type !== 'tool-call') continue
+    const call = (calls[delta.index] ??= { id: '', name: '', arguments: '' })
+    call.id += delta.id ?? ''
+    call.name += delta.name ?? ''
+    call.arguments += delta.arguments
+  }
+  return calls
+}
+
+function stream(...events: (string | object)[]): Uint8Array {
+  const text = events.map((event) => `data: ${typeof event === 'string' ? event : JSON.stringify(event)}\n\n`)
+  return encoder.encode(text.join(''))
+}
+
+const finish = { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }
+function saying(content: unknown): object {
+  return { choices: [{ index: 0, delta: { content }, finish_reason: null }] }
+}
+
+describe('whatever comes', () => {
+  test('bytes without a meaning never make it throw, nor seem whole', () => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ maxLength: 200 })), (pieces) => {
+        const { deltas, failure } = parse(pieces)
+        expect(deltas).toEqual([])
+        expect(failure).toBeInstanceOf(ChatError)
+      }),
+    )
+  })
+
+  test('the cuts between pieces do not matter', () => {
+    const text = fc.string({ unit: 'binary' })
+    fc.assert(
+      fc.property(fc.array(text), fc.array(fc.nat(2000)), (words, cuts) => {
+        const bytes = stream(...words.map(saying), finish, '[DONE]')
+        const sorted = cuts.filter((at) => at <= bytes.length).sort((a, b) => a - b)
+        const { deltas, failure } = parse(divide(bytes, sorted))
+        expect(failure).toBeUndefined()
+        expect(textIn(deltas)).toBe(words.join(''))
+      }),
+    )
+  })
+
+  const strange = fc.oneof(
+    fc.jsonValue(),
+    fc.record({ choices: fc.oneof(fc.jsonValue(), fc.array(fc.jsonValue())) }),
+    fc.record({ error: fc.jsonValue() }),
+    fc.record({ choices: fc.tuple(fc.record({ delta: fc.jsonValue(), finish_reason: fc.jsonValue() })) }),
+    fc.record({
+      choices: fc.tuple(fc.record({ error: fc.jsonValue(), finish_reason: fc.constant('error') })),
+    }),
+    fc.record({
+      choices: fc.tuple(fc.record({ delta: fc.record({ tool_calls: fc.array(fc.jsonValue()) }) })),
+    }),
+    fc.record({ error: fc.record({ code: fc.jsonValue(), type: fc.jsonValue(), message: fc.jsonValue() }) }),
+    fc.record({ usage: fc.jsonValue(), citations: fc.jsonValue(), x_groq: fc.jsonValue() }),
+  )
+
+  test('a chunk of a strange shape is ignored, or a failure of the upstream and not of ours', () => {
+    fc.assert(
+      fc.property(fc.array(strange), (chunks) => {
+        const { failure } = parse([stream(...chunks.map((chunk) => JSON.stringify(chunk)), finish)])
+        expect(failure?.code).not.toBe('internal')
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test.each<[string, unknown]>([
+    ['a text', 'Overloaded.'],
+    ['a message alone', { message: 'Overloaded.' }],
+    ['a message that is null', { message: null, type: 'server_error' }],
+    ['nothing', {}],
+    ['words that are no words', { type: { toString: 1, valueOf: 1 }, code: { toString: 1 } }],
+    ['a number', 500],
+    ['a list', [{ message: 'Overloaded.' }]],
+  ])('an error in the shape of %s is an error', (_, error) => {
+    const { deltas, failure } = parse([stream(saying('Hel'), { error }, '[DONE]')])
+
+    expect(textIn(deltas)).toBe('Hel')
+    expect(failure?.code).toBe('upstream-error')
+    expect(failure?.message).toMatch(/^The model's server /)
+  })
+
+  test.each<[string, unknown]>([
+    ['null', null],
+    ['an empty text', ''],
+    ['false', false],
+    ['a sentence', 'Failed.'],
+    ['an object', { code: 502 }],
+  ])('finish_reason "error" with %s beside it is an error', (_, error) => {
+    const choice = { index: 0, delta: {}, finish_reason: 'error', error }
+
+    const { failure } = parse([stream(saying('Hel'), { choices: [choice] }, '[DONE]')])
+
+    expect(failure?.code).toBe('upstream-error')
+  })
+
+  test.each(['null', '1', '"text"', '[]', '{}', 'true'])('an event that holds %s is skipped', (data) => {
+    const { deltas, failure } = parse([stream(saying('Hel'), data, saying('lo'), finish, '[DONE]')])
+
+    expect(failure).toBeUndefined()
+    expect(textIn(deltas)).toBe('Hello')
+  })
+
+  test('what comes after [DONE] does not count', () => {
+    const { deltas, failure } = parse([
+      stream(saying('Hel'), finish, '[DONE]', saying('lo'), { error: 'no' }),
+    ])
+
+    expect(failure).toBeUndefined()
+    expect(textIn(deltas)).toBe('Hel')
+  })
+
+  test('text in two halves of a surrogate pair is joined, and a lone half does no harm', () => {
+    const { deltas } = parse([stream(saying('\ud83d'), saying('\ude00'), saying('\ud83d'), finish)])
+
+    expect(textIn(deltas)).toBe('😀\ud83d')
+  })
+
+  test.each([
+    ['one line that never ends', `data: ${'x'.repeat(3000)}`],
+    ['many lines of one event', `${`data: ${'x'.repeat(90)}\n`.repeat(40)}`],
+  ])('an event that is too large is a failure: %s', (_, text) => {
+    const bytes = encoder.encode(text)
+
+    const { deltas, failure } = parse(
+      [
+        stream(saying('Hel')),
+        ...divide(
+          bytes,
+          positions(bytes.length, () => 100),
+        ),
+      ],
+      1000,
+    )
+
+    expect(textIn(deltas)).toBe('Hel')
+    expect(failure?.code).toBe('upstream-too-large')
+  })
+
+  test('a piece that is not JSON is a failure that does not repeat it', () => {
+    const { deltas, failure } = parse([stream(saying('Hel'), '{"choices":[{"secret', finish, '[DONE]')])
+
+    expect(textIn(deltas)).toBe('Hel')
+    expect(failure?.code).toBe('upstream-malformed')
+    expect(`${failure?.message} ${String((failure?.cause as Error).message)}`).not.toContain('secret')
+  })
+})
