@@ -7,8 +7,8 @@ import { isObject } from './request.ts'
 
 /** The last sentence of every answer. */
 export const closing =
-  '_This is a simulated answer. To talk to a real model, set `OPENAI_API_KEY`, or point `OPENAI_BASE_URL` at ' +
-  'Ollama, vLLM or another compatible server, and start again._'
+  '*This is a simulated answer. To talk to a real model, set `OPENAI_API_KEY`, or point `OPENAI_BASE_URL` at ' +
+  'Ollama, vLLM or another compatible server, and start again.*'
 
 /** Writes the answer to a prompt, in Markdown. The same random numbers give the same answer. */
 export function writeAnswer(prompt: Prompt, random: Random): string {

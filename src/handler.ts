@@ -279,7 +279,8 @@ export function createHandler(options: HandlerOptions): Handler {
   async function headOf(path: string, id: string): Promise<HttpReply> {
     if (path === '/stream') return empty(200, streamHeaders)
     if (id === '') return empty(200, { 'content-type': 'application/json; charset=utf-8' })
-    return (await store.state(id)) ? empty(200, { ...streamHeaders, 'x-reply-id': id }) : empty(404)
+    if (!(await store.state(id))) return { ...failure(unknownReply()), body: '' }
+    return empty(200, { ...streamHeaders, 'x-reply-id': id })
   }
 
   /** The page, or nothing of ours. */

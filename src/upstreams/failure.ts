@@ -144,11 +144,6 @@ function wordOf(value: unknown, key: string): string {
   return typeof word === 'string' || typeof word === 'number' ? String(word) : ''
 }
 
-function wordIn(value: unknown, key: string): string {
-  const word = property(value, key)
-  return typeof word === 'string' ? word : ''
-}
-
 function property(value: unknown, key: string): unknown {
   return typeof value === 'object' && value !== null && Object.hasOwn(value, key)
     ? (value as Record<string, unknown>)[key] // an object with this own key

@@ -89,6 +89,8 @@ export function createOpenAI({
       }
       watchdog.stop()
       yield* parser.close()
+    } catch (error) {
+      throw withoutKey(error, options.apiKey)
     } finally {
       signal.removeEventListener('abort', abort)
       if (parser?.done && bytes && !attempt.signal.aborted) await drain(bytes, attempt, watchdog)
@@ -295,6 +297,12 @@ function iterate(body: AsyncIterable<Uint8Array> | null): AsyncIterator<Uint8Arr
 }
 
 async function* emptyBody(): AsyncGenerator<Uint8Array> {}
+
+// Some servers repeat the key that they refuse.
+function withoutKey(error: unknown, apiKey: string): unknown {
+  if (!(error instanceof ChatError) || apiKey.length < 6 || !error.message.includes(apiKey)) return error
+  return new ChatError(error.code, error.message.replaceAll(apiKey, '[key]'), error)
+}
 
 function timeout(what: string, ms: number): ChatError {
   return new ChatError('upstream-timeout', `The model's server ${what} for ${ms} ms.`)

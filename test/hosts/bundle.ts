@@ -2,8 +2,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build, type BuildOptions, transform } from 'esbuild'
-import { leanOpenAI } from '../../build.openai.mjs'
+import { build, type BuildOptions, type Plugin, transform } from 'esbuild'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -14,6 +13,10 @@ const node: BuildOptions = {
   format: 'esm',
   legalComments: 'none',
 }
+
+// Plain JavaScript without declarations.
+const lean = new URL('../../build.openai.mjs', import.meta.url).href
+const { leanOpenAI } = (await import(lean)) as { leanOpenAI: Plugin }
 
 // As in build.mjs, which builds when it is imported; only the places differ.
 const targets = {

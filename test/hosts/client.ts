@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { createParser } from 'eventsource-parser'
 import type { ChatDelta } from '../../src/types.ts'
 
 export interface Asking {
@@ -60,8 +61,10 @@ export function post(body: unknown, headers: Readonly<Record<string, string>> = 
 
 /** The deltas of a stream; throws when an event is none. */
 export function deltas(body: string): readonly ChatDelta[] {
-  const data = body.split('\n\n').flatMap((event) => /^data: (.*)$/m.exec(event)?.[1] ?? [])
-  return data.map((text) => JSON.parse(text) as ChatDelta)
+  const all: ChatDelta[] = []
+  const parser = createParser({ onEvent: ({ data }) => all.push(JSON.parse(data) as ChatDelta) })
+  parser.feed(body)
+  return all
 }
 
 /** Yields the body as it arrives. */

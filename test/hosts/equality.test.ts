@@ -50,7 +50,7 @@ const refusals = {
   'HTTP 500': [refuse(500, { error: { message: 'at engine.py:12' } }), 502],
   'HTTP 503': [refuse(503, 'overloaded'), 503],
   'an error as the first event': [stream(error), 502],
-  'a connection that breaks before the first token': [cut(role), 502],
+  'a broken connection': [cut(role), 502],
   'a stream of nothing': [stream(), 502],
   'a web page': [refuse(200, '<html>', { 'content-type': 'text/html' }), 502],
 } as const

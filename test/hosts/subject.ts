@@ -1,8 +1,8 @@
+import { readFile } from 'node:fs/promises'
 import { createHandler, type HandlerOptions } from '../../src/handler.ts'
 import { createMemoryStore } from '../../src/stores/memory.ts'
 import type { Handler } from '../../src/types.ts'
 import { createOpenAI } from '../../src/upstreams/openai.ts'
-import { pageIn } from '../../handlers/page.ts'
 
 /** What both hosts run: everything that could differ between two runs is given or counted. */
 export interface SubjectOptions {
@@ -41,8 +41,7 @@ export function createSubject({ baseURL, page, limits = {} }: SubjectOptions): H
       // Retries wait at random; whoever wants them says so.
       retries: 0,
       store: createMemoryStore(retentionMs === undefined ? {} : { ttlMs: retentionMs }),
-      // Only what `pageIn` takes of the options.
-      page: pageIn(page, info as Parameters<typeof pageIn>[1]),
+      page: { read: (name) => readFile(new URL(name, page), 'utf8'), info: { simulated: false, ...info } },
       createId: () => `reply-${++ids}`,
       now: () => createdAt,
       ...rest,

@@ -1,0 +1,150 @@
+import { EventEmitter, getEventListeners } from 'node:events'
+import fc from 'fast-check'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { type Sink, writeFrames } from '../../adapters/write.ts'
+
+beforeEach(() => void vi.useFakeTimers())
+afterEach(() => void vi.useRealTimers())
+
+/** A stream that says after each write whether it wants more, as told. */
+function createSink(answers: readonly boolean[] = []) {
+  const emitter = new EventEmitter()
+  const written: string[] = []
+  const sink: Sink = {
+    write(chunk) {
+      written.push(chunk)
+      return answers[written.length - 1] ?? true
+    },
+    once: (event, listener) => emitter.once(event, listener),
+    off: (event, listener) => emitter.off(event, listener),
+  }
+  return { sink, written, drain: () => emitter.emit('drain'), waiting: () => emitter.listenerCount('drain') }
+}
+
+/** Frames that note whether they were left. */
+function createFrames(values: readonly string[], { endless = false } = {}) {
+  const state = { left: false, asked: 0 }
+  async function* generate() {
+    try {
+      for (const value of values) {
+        state.asked++
+        yield value
+      }
+      if (endless) await new Promise(() => {})
+    } finally {
+      state.left = true
+    }
+  }
+  return { frames: generate(), state }
+}
+
+const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(0)
+
+test('every frame is written once, in order, whatever the sink says and however late it drains', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.tuple(fc.string(), fc.boolean(), fc.nat(50))), async (steps) => {
+      const { sink, written, drain, waiting } = createSink(steps.map(([, more]) => more))
+      const { frames, state } = createFrames(steps.map(([frame]) => frame))
+      const { signal } = new AbortController()
+
+      const writing = writeFrames(sink, frames, { signal, stallTimeoutMs: 100 })
+      for (const [, more, waitMs] of steps) {
+        await settle()
+        if (more) continue
+        await vi.advanceTimersByTimeAsync(waitMs)
+        drain()
+      }
+
+      expect(await writing).toBe('ended')
+      expect(written).toEqual(steps.map(([frame]) => frame))
+      expect(state.left).toBe(true)
+      expect(waiting()).toBe(0)
+      expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+      expect(vi.getTimerCount()).toBe(0)
+    }),
+  )
+})
+
+test('a sink that asked to wait is not written to, nor is a next frame made for it', async () => {
+  const { sink, written, drain } = createSink([false])
+  const { frames, state } = createFrames(['a', 'b'])
+
+  const writing = writeFrames(sink, frames, { signal: new AbortController().signal, stallTimeoutMs: 1000 })
+  await vi.advanceTimersByTimeAsync(999)
+  expect(written).toEqual(['a'])
+  expect(state.asked).toBe(1)
+  drain()
+
+  expect(await writing).toBe('ended')
+  expect(written).toEqual(['a', 'b'])
+})
+
+test('a reader that leaves ends the wait for drain', async () => {
+  const { sink, written, waiting } = createSink([false])
+  const { frames, state } = createFrames(['a', 'b'])
+  const gone = new AbortController()
+
+  const writing = writeFrames(sink, frames, { signal: gone.signal, stallTimeoutMs: Infinity })
+  await settle()
+  gone.abort()
+
+  expect(await writing).toBe('gone')
+  expect(written).toEqual(['a'])
+  expect(state.left).toBe(true)
+  expect(waiting()).toBe(0)
+})
+
+test('a reader that leaves during a write is not waited for', async () => {
+  const gone = new AbortController()
+  const { sink, written } = createSink([false])
+  const closing: Sink = { ...sink, write: (chunk) => (gone.abort(), sink.write(chunk)) }
+  const { frames } = createFrames(['a', 'b'])
+
+  const outcome = await writeFrames(closing, frames, { signal: gone.signal, stallTimeoutMs: Infinity })
+
+  expect(outcome).toBe('gone')
+  expect(written).toEqual(['a'])
+})
+
+test('a reader that has left before is written nothing, and the frames are left', async () => {
+  const { sink, written } = createSink()
+  const { frames, state } = createFrames(['a'])
+  const returned = vi.spyOn(frames, 'return')
+
+  const outcome = await writeFrames(sink, frames, { signal: AbortSignal.abort(), stallTimeoutMs: 1000 })
+
+  expect(outcome).toBe('gone')
+  expect(written).toEqual([])
+  expect(state.asked).toBe(0)
+  expect(returned).toHaveBeenCalled()
+})
+
+test.each([
+  [99, 'waiting'],
+  [100, 'stalled'],
+])('a reader that took nothing for %i of 100 ms is %s', async (ms, expected) => {
+  const { sink, waiting } = createSink([true, false])
+  const { frames, state } = createFrames(['a', 'b', 'c'])
+  let outcome = 'waiting'
+
+  const writing = writeFrames(sink, frames, { signal: new AbortController().signal, stallTimeoutMs: 100 })
+  void writing.then((value) => (outcome = value))
+  await vi.advanceTimersByTimeAsync(ms)
+
+  expect(outcome).toBe(expected)
+  expect(state.left).toBe(expected === 'stalled')
+  expect(waiting()).toBe(expected === 'stalled' ? 0 : 1)
+})
+
+test('a failing source rejects, and is left', async () => {
+  const { sink, written } = createSink()
+  async function* broken() {
+    yield 'a'
+    throw new Error('broken')
+  }
+
+  const writing = writeFrames(sink, broken(), { signal: new AbortController().signal, stallTimeoutMs: 1000 })
+
+  await expect(writing).rejects.toThrow('broken')
+  expect(written).toEqual(['a'])
+})
