@@ -25,7 +25,11 @@ export interface ExpressResponse extends Sink {
   destroy(): unknown
 }
 
-export interface ExpressOptions extends Partial<BodyOptions> {
+export interface ExpressOptions {
+  /** Default 262144. */
+  readonly maxBodyBytes?: number | undefined
+  /** How long a request's body may take to arrive, in milliseconds. Default 15000. */
+  readonly bodyTimeoutMs?: number | undefined
   /** A reader that takes nothing for so long is disconnected; it can resume. Default 30000. */
   readonly stallTimeoutMs?: number | undefined
 }

@@ -32,7 +32,7 @@ export interface Options {
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** The model where `OPENAI_MODEL` says nothing. */
+/** The model where neither `OPENAI_MODEL` nor `MODELS` says anything. */
 const DEFAULT_MODEL = 'gpt-4.1-mini'
 
 /** Settings that the documentation of later versions names: ignoring them would be a promise broken in silence. */
@@ -113,14 +113,14 @@ export function readOptions(env: Environment): Options {
 
   for (const [name, why] of Object.entries(notYet))
     if (text(name)) problems.push(`${name} is set, but ${why}`)
-  const model = text('OPENAI_MODEL') ?? DEFAULT_MODEL
-  const models = list('MODELS')
+  const listed = list('MODELS')
+  const model = text('OPENAI_MODEL') ?? listed.find((name) => name !== '*') ?? DEFAULT_MODEL
   const options: Options = {
     ...endpoint(),
     apiKey: key('OPENAI_API_KEY'),
     baseURL: url('OPENAI_BASE_URL'),
     model,
-    models: models.includes('*') ? '*' : models.length > 0 ? models : [model],
+    models: listed.includes('*') ? '*' : [...new Set([model, ...listed])],
     systemPrompt: text('SYSTEM_PROMPT'),
     corsOrigins: origins('CORS_ORIGINS'),
     chatUrl: url('CHAT_URL'),
@@ -142,9 +142,6 @@ export function readOptions(env: Environment): Options {
     stallTimeoutMs: ms('STALL_TIMEOUT_MS', 30_000),
     bodyTimeoutMs: ms('BODY_TIMEOUT_MS', 15_000),
     acceptWaitMs: ms('ACCEPT_WAIT_MS', 5000, 0),
-  }
-  if (models.length > 0 && options.models !== '*' && !models.includes(model)) {
-    problems.push(`OPENAI_MODEL ${quote(model)} must be one of MODELS (${models.join(', ')})`)
   }
   if (problems.length > 0) throw new OptionsError(problems)
   return options

@@ -32,6 +32,8 @@ interface Dialect {
   maxTokensField: 'max_tokens' | 'max_completion_tokens'
 }
 
+/** `stream_options` and the name of the token limit: what there is to learn of one server. */
+const MAX_LESSONS = 2
 /** After the finish reason: how long a usage report, or the end, is waited for. */
 const USAGE_WAIT_MS = 2000
 /** After `[DONE]`: how long the end of the body is waited for, so that its connection can be used again. */
@@ -126,13 +128,14 @@ async function connect(
   learned: Dialect,
   signal: AbortSignal,
 ): Promise<Response> {
-  for (;;) {
+  for (let lessons = 0; ; lessons++) {
     const used = { ...learned }
     try {
       return await client.chat.completions.create(toParams(request, used), { signal }).asResponse()
     } catch (error) {
       if (signal.aborted) throw signal.reason
-      if (!learn(error, used, learned)) throw toFailure(error)
+      // A server that refuses whatever it gets would otherwise be asked for ever.
+      if (lessons === MAX_LESSONS || !learn(error, request, used, learned)) throw toFailure(error)
     }
   }
 }
@@ -157,13 +160,16 @@ function toParams(request: ChatRequest, { includeUsage, maxTokensField }: Dialec
 }
 
 /** Whether a refusal taught us something that this request did not know: then it is worth asking again. */
-function learn(error: unknown, used: Dialect, learned: Dialect): boolean {
+function learn(error: unknown, request: ChatRequest, used: Dialect, learned: Dialect): boolean {
   if (!(error instanceof OpenAI.APIError) || (error.status !== 400 && error.status !== 422)) return false
   const words = `${error.message} ${error.param ?? ''}`
   if (used.includeUsage && /stream_options|include_usage/.test(words)) {
     learned.includeUsage = false
     return true
   }
+  // Its message names both fields, and may be about neither: only the one that was sent can be wrong.
+  if (request.maxOutputTokens === undefined) return false
+  if (error.param && error.param !== used.maxTokensField) return false
   const other = used.maxTokensField === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens'
   if (learned.maxTokensField === used.maxTokensField && unsupported(used.maxTokensField, error.code, words)) {
     learned.maxTokensField = other
