@@ -5,16 +5,21 @@ import type { ChatError } from '../src/errors.ts'
  * upstream can repeat a key, and those of a request are a conversation.
  */
 export function logError(error: ChatError, context: { readonly replyId?: string } = {}): void {
-  const { code, message } = error
+  const { code } = error
   const line = {
     time: new Date().toISOString(),
     level: 'error',
     code,
-    message,
+    message: withoutQuote(error.message),
     ...context,
     cause: causes(error),
   }
   console.error(JSON.stringify(line))
+}
+
+// An upstream that refuses a request may say why by repeating it. The client has the whole sentence.
+function withoutQuote(message: string): string {
+  return message.replace(/(refused the request(?: \(HTTP \d+\))?): .*$/s, '$1.')
 }
 
 /** The chain of causes, outermost first: `APIError 401 invalid_api_key`, `TypeError`, `ECONNREFUSED`. */

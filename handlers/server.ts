@@ -83,6 +83,8 @@ function stopOnSignals(
     if (stopping) process.exit(1)
     stopping = true
     server.close(() => process.exit(0))
+    // Clients keep a connection for its next request, after their answer has ended too.
+    setInterval(() => server.closeIdleConnections(), 100)
     const reason = new ChatError('server-shutdown', 'The server is shutting down. Ask again in a moment.')
     setTimeout(() => shutdown.abort(reason), drainMs)
     // What does not end then either is not waited for.

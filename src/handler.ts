@@ -5,6 +5,7 @@ import { withHeartbeat } from './heartbeat.ts'
 import { empty, failure, json, readBody, readCursor, stream, urlOf } from './http.ts'
 import { type Page, pageReply } from './page.ts'
 import { createReplies } from './replies.ts'
+import type { Reply } from './reply.ts'
 import { type Opening, peek, replay } from './replay.ts'
 import { type Report, toReport } from './report.ts'
 import { promptMessages } from './request.ts'
@@ -192,10 +193,7 @@ export function createHandler(options: HandlerOptions): Handler {
       leave()
       return { ...failure(reply.failure, { 'x-reply-id': reply.id }), settled: reply.settled }
     }
-    // Gone before anything was sent: nobody has the id, so nobody can come back for the answer.
-    if (request.signal.aborted && deltas.length === 0) {
-      await reply.stop(new ChatError('cancelled', 'The client left before the answer began.'))
-    }
+    if (request.signal.aborted) await abandon(reply)
     const encode = createEncoder(reply.id)
     const frames = replay(batches, { after: 0, encode, preamble: preamble?.(reply.id), onEnd: leave })
     return stream(reply.id, withHeartbeat(frames, { everyMs: heartbeatMs }), reply.settled)
@@ -232,6 +230,7 @@ export function createHandler(options: HandlerOptions): Handler {
       const result = answer ? json(200, answer, headers) : failure(error, headers)
       return { ...result, settled: reply.settled }
     } finally {
+      if (request.signal.aborted) await abandon(reply)
       leave()
     }
   }
@@ -308,6 +307,11 @@ type Route = readonly [method: string, path: RegExp, answer: (call: Call) => Htt
 function allowed(routes: readonly Route[]): string {
   const methods = routes.map(([method]) => method)
   return [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ')
+}
+
+/** Gone before anything was sent: nobody has the id, so nobody can come back for the answer. */
+async function abandon(reply: Reply): Promise<void> {
+  await reply.stop(new ChatError('cancelled', 'The client left before the answer began.'))
 }
 
 function unknownReply(): ChatError {

@@ -124,7 +124,8 @@ function presentable(text: string): string {
 
 function paramOf(body: unknown): string | undefined {
   const param = property(property(body, 'error') ?? body, 'param')
-  return typeof param === 'string' && param !== '' && param.length <= 100 ? param : undefined
+  // A path such as `messages[0].content`: anything else may repeat what it was sent.
+  return typeof param === 'string' && /^[\w.[\]-]{1,100}$/.test(param) ? param : undefined
 }
 
 // RFC 9110 §10.2.3: seconds, or a date. `retry-after-ms` is OpenAI's own.

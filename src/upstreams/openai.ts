@@ -32,8 +32,6 @@ interface Dialect {
   maxTokensField: 'max_tokens' | 'max_completion_tokens'
 }
 
-/** `stream_options` and the name of the token limit: what there is to learn of one server. */
-const MAX_LESSONS = 2
 /** After the finish reason: how long a usage report, or the end, is waited for. */
 const USAGE_WAIT_MS = 2000
 /** After `[DONE]`: how long the end of the body is waited for, so that its connection can be used again. */
@@ -69,13 +67,16 @@ export function createOpenAI({
       const response = await connect(client, request, learned, attempt.signal)
       watchdog.expect(firstDeltaTimeoutMs, () => attempt.abort(timeout('said nothing', firstDeltaTimeoutMs)))
       parser = await parserFor(response, maxEventBytes)
-      bytes = iterate(response.body)
+      bytes = iterate(response.body, attempt.signal)
       let spoken = false
+      let finishing = false
       for (let open = true; open && !parser.done;) {
         const eventsBefore = parser.events
         open = await readInto(parser, bytes, attempt.signal)
-        if (parser.finished) watchdog.expect(USAGE_WAIT_MS, () => attempt.abort())
-        else if (spoken && parser.events > eventsBefore) watchdog.feed()
+        // Armed once: what still comes, comments above all, does not prolong it.
+        if (parser.finished && !finishing) watchdog.expect(USAGE_WAIT_MS, () => attempt.abort())
+        else if (spoken && !finishing && parser.events > eventsBefore) watchdog.feed()
+        finishing = parser.finished
         const deltas = parser.take()
         if (deltas.length > 0) {
           // Our reader's time is not the upstream's: the clock rests while it takes what came.
@@ -128,14 +129,18 @@ async function connect(
   learned: Dialect,
   signal: AbortSignal,
 ): Promise<Response> {
-  for (let lessons = 0; ; lessons++) {
+  // A server that refuses both names of the token limit would otherwise be asked for ever.
+  const tried = new Set<Dialect['maxTokensField']>()
+  for (;;) {
     const used = { ...learned }
+    tried.add(used.maxTokensField)
     try {
       return await client.chat.completions.create(toParams(request, used), { signal }).asResponse()
     } catch (error) {
       if (signal.aborted) throw signal.reason
-      // A server that refuses whatever it gets would otherwise be asked for ever.
-      if (lessons === MAX_LESSONS || !learn(error, request, used, learned)) throw toFailure(error)
+      const lesson = lessonOf(error, request, used)
+      if (!lesson || (lesson.maxTokensField && tried.has(lesson.maxTokensField))) throw toFailure(error)
+      Object.assign(learned, lesson)
     }
   }
 }
@@ -159,23 +164,16 @@ function toParams(request: ChatRequest, { includeUsage, maxTokensField }: Dialec
   return params as Params
 }
 
-/** Whether a refusal taught us something that this request did not know: then it is worth asking again. */
-function learn(error: unknown, request: ChatRequest, used: Dialect, learned: Dialect): boolean {
-  if (!(error instanceof OpenAI.APIError) || (error.status !== 400 && error.status !== 422)) return false
+/** What a refusal teaches about the server; undefined when it is about something else. */
+function lessonOf(error: unknown, request: ChatRequest, used: Dialect): Partial<Dialect> | undefined {
+  if (!(error instanceof OpenAI.APIError) || (error.status !== 400 && error.status !== 422)) return undefined
   const words = `${error.message} ${error.param ?? ''}`
-  if (used.includeUsage && /stream_options|include_usage/.test(words)) {
-    learned.includeUsage = false
-    return true
-  }
-  // Its message names both fields, and may be about neither: only the one that was sent can be wrong.
-  if (request.maxOutputTokens === undefined) return false
-  if (error.param && error.param !== used.maxTokensField) return false
-  const other = used.maxTokensField === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens'
-  if (learned.maxTokensField === used.maxTokensField && unsupported(used.maxTokensField, error.code, words)) {
-    learned.maxTokensField = other
-    return true
-  }
-  return false
+  if (used.includeUsage && /stream_options|include_usage/.test(words)) return { includeUsage: false }
+  const field = used.maxTokensField
+  // Such a message often names both fields: only the one that was sent can be wrong.
+  if (request.maxOutputTokens === undefined || (error.param && error.param !== field)) return undefined
+  if (!unsupported(field, error.code, words)) return undefined
+  return { maxTokensField: field === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens' }
 }
 
 function unsupported(field: string, code: unknown, words: string): boolean {
@@ -268,6 +266,7 @@ async function readInto(
       parser.feed(value)
       return true
     }
+    if (signal.aborted) throw signal.reason
   } catch (cause) {
     if (signal.aborted && !parser.finished) throw signal.reason
     parser.end()
@@ -298,16 +297,37 @@ async function drain(
   }
 }
 
-function iterate(body: AsyncIterable<Uint8Array> | null): AsyncIterator<Uint8Array> {
-  return (body ?? emptyBody())[Symbol.asyncIterator]()
+/**
+ * Reads a body until `signal` aborts. It is cancelled by hand: the fetch of Node 20 holds its signal weakly, and after
+ * a garbage collection the connection would stay open although everybody has left.
+ */
+function iterate(body: ReadableStream<Uint8Array> | null, signal: AbortSignal): AsyncIterator<Uint8Array> {
+  if (!body) return emptyBody()
+  const reader = body.getReader()
+  function cancel(): void {
+    reader.cancel(signal.reason).catch(() => {
+      // The fetch did see its signal.
+    })
+  }
+  if (signal.aborted) cancel()
+  else signal.addEventListener('abort', cancel, { once: true })
+  return { next: () => reader.read() as Promise<IteratorResult<Uint8Array>> }
 }
 
 async function* emptyBody(): AsyncGenerator<Uint8Array> {}
 
 // Some servers repeat the key that they refuse.
 function withoutKey(error: unknown, apiKey: string): unknown {
-  if (!(error instanceof ChatError) || apiKey.length < 6 || !error.message.includes(apiKey)) return error
-  return new ChatError(error.code, error.message.replaceAll(apiKey, '[key]'), error)
+  if (!(error instanceof ChatError) || apiKey.length < 6) return error
+  const { code, message, param, cause, status, retryable, retryAfterMs } = error
+  if (!`${message} ${param ?? ''}`.includes(apiKey)) return error
+  return new ChatError(code, message.replaceAll(apiKey, '[key]'), {
+    cause,
+    param: param?.replaceAll(apiKey, '[key]'),
+    status,
+    retryable,
+    retryAfterMs,
+  })
 }
 
 function timeout(what: string, ms: number): ChatError {

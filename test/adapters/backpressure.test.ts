@@ -33,8 +33,8 @@ async function listen(pieces: number, stallTimeoutMs: number) {
   const held = { most: 0 }
   const watch = (response: ServerResponse): void => {
     const write = response.write.bind(response)
-    response.write = (...args: Parameters<typeof write>) => {
-      const more = write(...args)
+    response.write = (chunk: unknown) => {
+      const more = write(chunk)
       held.most = Math.max(held.most, response.writableLength)
       return more
     }

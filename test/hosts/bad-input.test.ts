@@ -11,6 +11,7 @@ const text = (body: string | Uint8Array, type = 'application/json'): Asking => (
 })
 const says = (message: object): Asking => post({ messages: [message] })
 const user = { role: 'user', content: 'Hi' }
+const users = (count: number): readonly object[] => Array.from({ length: count }, () => user)
 const nested = (depth: number): string => `{"messages":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`
 /** A request of exactly so many bytes. */
 const sized = (bytes: number): string =>
@@ -64,7 +65,7 @@ const rows: Readonly<
     { code: 'body-too-large', message: /at most 262144 bytes/ },
   ],
   '201 messages': [
-    post({ messages: Array(201).fill(user) }),
+    post({ messages: users(201) }),
     422,
     { code: 'limit-exceeded', param: 'messages', message: /at most 200 messages; got 201/ },
   ],
@@ -270,7 +271,7 @@ describe.skipIf(await missingRuntime())('bad input', () => {
   test('what is just within the limits is answered', async () => {
     const whole = [
       text(sized(kiB256)),
-      post({ messages: Array(200).fill(user) }),
+      post({ messages: users(200) }),
       post({ prompt: 'Hi', n: 1, model: 'model-b' }),
     ]
 

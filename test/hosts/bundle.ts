@@ -45,7 +45,7 @@ const targets = {
       },
     },
   },
-} as const satisfies Record<string, { entry: string; file: string; options: BuildOptions }>
+} satisfies Record<string, { entry: string; file: string; options: BuildOptions }>
 
 /** A directory with one built program, as it would be deployed. */
 export interface Bundle {
@@ -61,7 +61,7 @@ export async function bundle(target: keyof typeof targets, { page = true } = {})
   const directory = await mkdtemp(join(tmpdir(), `deltarelay-${target}-`))
   const outfile = join(directory, file)
   await Promise.all([
-    build({ ...node, ...options, entryPoints: [entry], outfile, logLevel: 'error' } as BuildOptions),
+    build({ ...node, ...options, entryPoints: [entry], outfile, logLevel: 'error' }),
     page ? buildPage(join(directory, 'web')) : undefined,
   ])
   return { directory, file: outfile, remove: () => rm(directory, { recursive: true, force: true }) }

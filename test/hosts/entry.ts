@@ -53,10 +53,14 @@ function measureWrites(runtime: Runtime): void {
   const { from } = runtime.HttpResponseStream
   runtime.HttpResponseStream.from = (stream, head) => {
     const out = from(stream, head) as Measured // the runtime's stream has it
-    const { write } = out
+    const write = out.write as (chunk: string | Uint8Array, encoding: undefined, sent: () => void) => boolean
+    let waiting = 0
     out.write = (chunk) => {
-      const ready = write.call(out, chunk)
-      highest = Math.max(highest, out.writableLength)
+      const bytes = Buffer.byteLength(chunk)
+      waiting += bytes
+      const ready = write.call(out, chunk, undefined, () => (waiting -= bytes))
+      // Its own figure counts the characters of strings, ours the bytes; it knows of what surrounds them.
+      highest = Math.max(highest, waiting, out.writableLength)
       return ready
     }
     return out

@@ -1,8 +1,20 @@
 import { describe, expect, test } from 'vitest'
 import { missingRuntime } from '../lambda/lab.ts'
-import { deltas, post } from './client.ts'
-import { createHosts } from './hosts.ts'
-import { answer, chunk, cut, done, finish, refuse, role, say, stream, usage } from './upstream.ts'
+import { deltas, open, pieces, post } from './client.ts'
+import { createHosts, hostNames, type HostName } from './hosts.ts'
+import {
+  answer,
+  chunk,
+  cut,
+  done,
+  finish,
+  refuse,
+  role,
+  say,
+  type Script,
+  stream,
+  usage,
+} from './upstream.ts'
 
 const call = (index: number, id: string | undefined, name: string | undefined, args: string): string =>
   chunk({
@@ -55,7 +67,9 @@ const refusals = {
   'a web page': [refuse(200, '<html>', { 'content-type': 'text/html' }), 502],
 } as const
 
-describe.skipIf(await missingRuntime())('both hosts answer with the same bytes', () => {
+const missing = await missingRuntime()
+
+describe.skipIf(missing)('both hosts answer with the same bytes', () => {
   const hosts = createHosts()
 
   test.each(Object.entries(answers))('when the upstream gives %s', async (_, script) => {
@@ -122,6 +136,26 @@ describe.skipIf(await missingRuntime())('both hosts answer with the same bytes',
     expect(headers['retry-after']).toBe('7')
   })
 
+  test.each([
+    [{ prompt: 'Hi' }, 1],
+    [{ prompt: 'Hi', max_tokens: 5 }, 2],
+  ])(
+    '%j refused for its token limit, whatever it is called, asks %i times and gives up',
+    async (body, times) => {
+      const message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+      hosts.upstream.script = refuse(400, {
+        error: { message, param: 'max_tokens', code: 'unsupported_parameter' },
+      })
+      const before = hosts.upstream.asked.length
+
+      const refusal = await hosts.ask(post(body))
+
+      expect(refusal.status).toBe(400)
+      // Later requests know better.
+      expect(hosts.upstream.asked.length - before).toBe(2 * times)
+    },
+  )
+
   test('a whole answer says what a streamed one says', async () => {
     hosts.upstream.script = answers['many scripts']
 
@@ -133,6 +167,42 @@ describe.skipIf(await missingRuntime())('both hosts answer with the same bytes',
       .join('')
     expect(JSON.parse(whole.body)).toMatchObject({ id: 'reply-2', text, finishReason: 'stop' })
   })
+})
+
+describe.skipIf(missing)('when the upstream is silent for long', () => {
+  const hosts = createHosts({ limits: { acceptWaitMs: 30, heartbeatMs: 30 } })
+
+  const rows: readonly (readonly [HostName, string, Script, unknown])[] = hostNames.flatMap((name) => [
+    [name, 'an answer', stream(answer('Hello.')), { type: 'finish', reason: 'stop' }],
+    [
+      name,
+      'a refusal',
+      refuse(500, {}),
+      expect.objectContaining({ type: 'error', code: 'upstream-unavailable' }),
+    ],
+  ])
+
+  test.each(rows)(
+    '%s sends its head and heartbeats, and then %s as events',
+    async (name, _, script, last) => {
+      let release = (): void => {}
+      const held = new Promise<void>((resolve) => (release = resolve))
+      hosts.upstream.script = async (response) => {
+        await held
+        await script(response)
+      }
+
+      const response = await open(hosts.urls[name], post({ prompt: 'Hi' }))
+      let body = ''
+      for await (const piece of pieces(response)) {
+        body += piece
+        if (body.startsWith(': \n\n: \n\n')) release()
+      }
+
+      expect(response.statusCode).toBe(200)
+      expect(deltas(body).at(-1)).toEqual(last)
+    },
+  )
 })
 
 function splitBytes(text: string): readonly Uint8Array[] {

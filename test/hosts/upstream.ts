@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import { listen, readAll } from '../lambda/sockets.ts'
 
@@ -22,7 +21,7 @@ export async function startUpstream(): Promise<Upstream> {
   const server = createServer((request, response) => {
     void readAll(request).then(async (body) => {
       asked.push(JSON.parse(body.toString()))
-      response.on('error', () => {}) // a host may leave at any time
+      response.on('error', () => {}) // A host may leave at any time.
       await self.script(response)
     })
   })
@@ -92,8 +91,15 @@ export function openStream(response: ServerResponse, type = 'text/event-stream')
 }
 
 /** Writes one piece as a packet of its own, as far as the system lets us; waits when the host is slow. */
-export async function send(response: ServerResponse, piece: string | Uint8Array): Promise<void> {
-  if (response.destroyed) return
-  if (!response.write(piece)) await Promise.race([once(response, 'drain'), once(response, 'close')])
-  else await new Promise(setImmediate)
+export function send(response: ServerResponse, piece: string | Uint8Array): Promise<void> {
+  if (response.destroyed || response.write(piece)) return new Promise(setImmediate)
+  return new Promise((resolve) => {
+    const settle = (): void => {
+      response.off('drain', settle)
+      response.off('close', settle)
+      resolve()
+    }
+    response.on('drain', settle)
+    response.on('close', settle)
+  })
 }

@@ -76,7 +76,7 @@ test('publint has nothing to say about it', async () => {
   const pack = { tarball: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) }
   const { messages, pkg } = await publint({ pack, level: 'warning', strict: true })
 
-  expect(messages.map((message) => formatMessage(message, pkg!))).toEqual([])
+  expect(messages.map((message) => formatMessage(message, pkg))).toEqual([])
 })
 
 test('a strict project with Express compiles against it, runs, and streams', async () => {

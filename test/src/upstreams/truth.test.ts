@@ -206,6 +206,8 @@ describe('how an answer ends, and what it costs', () => {
       const idle = createOpenAI({ apiKey: 'any', baseURL: other.url })
       const options = { upstream: idle, signal, id: 'r', retries: 1, random: () => 0 }
       await all(streamChat(asking('fault:close-after-idle'), options))
+      await until(() => other.requests.every(({ closed }) => closed))
+      await new Promise((resolve) => setTimeout(resolve, 20)) // the connection is given back
 
       const deltas = await all(streamChat(asking('and now?'), options))
 

@@ -1,0 +1,140 @@
+import { createServer } from 'node:net'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { host } from '../adapters/host.ts'
+import { createLauncher, type Launcher, portOf } from './process.ts'
+
+let launcher: Launcher
+beforeAll(async () => {
+  launcher = await createLauncher()
+})
+afterEach(() => launcher.stopAll())
+afterAll(() => launcher.remove())
+
+/** A port that nobody listens on. */
+async function freePort(): Promise<number> {
+  const { port, close } = await host(() => {})
+  await close()
+  return port
+}
+
+test('without a key the simulated model answers, and the one line on stdout says so', async () => {
+  const server = launcher.launch()
+  const url = await server.ready
+
+  const response = await fetch(`${url}/chat`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"prompt":"hello","stream":false}',
+  })
+  const page = await (await fetch(url)).text()
+
+  expect(server.stdout).toBe(
+    `deltarelay is listening on ${url} (simulated model: set OPENAI_API_KEY or OPENAI_BASE_URL for a real one)\n`,
+  )
+  expect(server.stderr).toBe('')
+  expect(await response.json()).toMatchObject({ model: 'simulator', finishReason: 'stop' })
+  expect(page).toContain('&#34;simulated&#34;:true')
+  expect(response.headers.get('x-powered-by')).toBeNull()
+})
+
+test('it listens on this machine alone unless it is told otherwise', async () => {
+  const { hostname } = new URL(await launcher.launch().ready)
+
+  expect(hostname).toBe('127.0.0.1')
+})
+
+test('with a key or a base address the line names the model and the host, and no key', async () => {
+  const server = launcher.launch({
+    OPENAI_BASE_URL: 'http://user-name:pass-word@127.0.0.1:9/v1?key=query-key',
+    OPENAI_API_KEY: 'canary-key',
+    OPENAI_MODEL: 'tiny',
+  })
+  const url = await server.ready
+
+  expect(server.stdout).toBe(`deltarelay is listening on ${url} (model tiny at 127.0.0.1:9)\n`)
+})
+
+test('a port in use is a sentence and exit code 1', async () => {
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+  const { port } = taken.address() as { port: number } // TCP
+  const server = launcher.launch({ PORT: String(port) })
+
+  const code = await server.exited
+  taken.close()
+
+  expect(code).toBe(1)
+  expect(server.stderr).toBe(`Cannot listen on 127.0.0.1:${port}: something else uses it; set PORT to another one.\n`)
+  expect(server.stdout).toBe('')
+})
+
+test('every bad value is listed at once, no secret among them, and the exit code is 1', async () => {
+  const server = launcher.launch({
+    PORT: 'eighty',
+    OPENAI_API_KEY: 'sk-canary with a space',
+    OPENAI_BASE_URL: 'ftp://user:canary@example.com',
+    CORS_ORIGINS: 'https://fine.example, https://path.example/x',
+    MAX_BODY_BYTES: '1e3',
+    MAX_REPLIES: '0',
+    LINGER_MS: '-1',
+    HEARTBEAT_MS: '99999999999',
+    UPSTREAM_RETRIES: '11',
+    AWS_LAMBDA_HTTP_ENDPOINT: 'nowhere',
+    REDIS_URL: 'redis://:canary@example.com',
+    API_KEYS: 'canary-1,canary-2',
+  })
+
+  const code = await server.exited
+
+  expect(code).toBe(1)
+  expect(server.stdout).toBe('')
+  const [first, ...problems] = server.stderr.trimEnd().split('\n')
+  expect(first).toBe('The environment has 12 problems:')
+  expect(problems.map((line) => /^ {2}- (\w+) /.exec(line)?.[1]).toSorted()).toEqual([
+    'API_KEYS',
+    'AWS_LAMBDA_HTTP_ENDPOINT',
+    'CORS_ORIGINS',
+    'HEARTBEAT_MS',
+    'LINGER_MS',
+    'MAX_BODY_BYTES',
+    'MAX_REPLIES',
+    'OPENAI_API_KEY',
+    'OPENAI_BASE_URL',
+    'PORT',
+    'REDIS_URL',
+    'UPSTREAM_RETRIES',
+  ])
+  expect(server.stderr).not.toContain('canary')
+})
+
+test.each([{ NODE_ENV: 'production' }, { AWS_LAMBDA_HTTP_ENDPOINT: '127.0.0.1:0' }])(
+  'with %j a missing key is a sentence and exit code 1, never the simulated model',
+  async (environment) => {
+    const server = launcher.launch(environment)
+
+    expect(await server.exited).toBe(1)
+    expect(server.stderr).toMatch(/OPENAI_API_KEY is not set: set it, or set OPENAI_BASE_URL .*\n$/)
+    expect(server.stderr).not.toMatch(/\n\s+at /)
+    expect(server.stdout).toBe('')
+  },
+)
+
+test.each([
+  ['127.0.0.1:', 'http://127.0.0.1:'],
+  ['http://127.0.0.1:', 'http://127.0.0.1:'],
+  ['localhost:', 'http://127.0.0.1:'],
+])('AWS_LAMBDA_HTTP_ENDPOINT=%s… wins over PORT and HOST', async (prefix, expected) => {
+  const [port, other] = [await freePort(), await freePort()]
+  const server = launcher.launch({
+    AWS_LAMBDA_HTTP_ENDPOINT: `${prefix}${port}`,
+    PORT: String(other),
+    HOST: '0.0.0.0',
+    OPENAI_API_KEY: 'any',
+  })
+
+  const url = await server.ready
+
+  expect([`${expected}${port}`, `http://[::1]:${port}`]).toContain(url)
+  expect(portOf(url)).toBe(port)
+  expect((await fetch(`http://localhost:${port}/healthz`)).status).toBe(200)
+})
