@@ -84,7 +84,7 @@ export function readOptions(env: Environment): Options {
   function origins(name: string): readonly string[] {
     const values = list(name)
     for (const value of values) {
-      if (originOf(value) === value) continue
+      if (originOf(value) === value && !value.includes('*')) continue
       problems.push(`${name} must list exact origins such as https://chat.example; got ${quote(value)}`)
     }
     return values
@@ -104,7 +104,7 @@ export function readOptions(env: Environment): Options {
     const host = text('HOST') ?? '127.0.0.1'
     const port = whole('PORT', 3000, 0, 65535)
     if (value === undefined) return { host, port }
-    const match = /^(?:http:\/\/)?(.+):(\d{1,5})\/?$/.exec(value)
+    const match = /^(?:http:\/\/)?([^/]+):(\d{1,5})\/?$/.exec(value)
     if (match && Number(match[2]) <= 65535)
       return { host: match[1]!.replace(/^\[|\]$/g, ''), port: Number(match[2]) }
     problems.push(`AWS_LAMBDA_HTTP_ENDPOINT must be host:port; got ${quote(value)}`)

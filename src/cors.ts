@@ -26,7 +26,9 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
       return passable(empty(204, { ...granted, ...preflight }), request)
     }
     if (!granted && isForeign(request)) {
-      const error = new ChatError('origin-not-allowed', 'Pages of this origin may not use this service.')
+      const who = origin === null ? 'other sites' : origin.slice(0, 200)
+      const text = `Pages of ${who} may not use this service: add the origin to the allowed ones (CORS_ORIGINS).`
+      const error = new ChatError('origin-not-allowed', text)
       return passable(failure(error), request)
     }
     const reply = await handler(request)

@@ -181,6 +181,7 @@ export function createHandler(options: HandlerOptions): Handler {
   async function begin(asked: ChatRequest, reading: Reading): Promise<HttpReply> {
     requireStreaming()
     const { request, createEncoder, preamble } = reading
+    if (request.signal.aborted) throw leftEarly()
     const reply = await replies.start(asked, request)
     const leave = reply.join()
     // `start` and what comes with it: an answer, or the reason why there is none.
@@ -221,6 +222,7 @@ export function createHandler(options: HandlerOptions): Handler {
 
   /** Answers with the whole answer as one JSON document. */
   async function answerWhole(asked: ChatRequest, request: HttpRequest): Promise<HttpReply> {
+    if (request.signal.aborted) throw leftEarly()
     const reply = await replies.start(asked, request)
     const leave = reply.join()
     try {
@@ -311,7 +313,11 @@ function allowed(routes: readonly Route[]): string {
 
 /** Gone before anything was sent: nobody has the id, so nobody can come back for the answer. */
 async function abandon(reply: Reply): Promise<void> {
-  await reply.stop(new ChatError('cancelled', 'The client left before the answer began.'))
+  await reply.stop(leftEarly())
+}
+
+function leftEarly(): ChatError {
+  return new ChatError('cancelled', 'The client left before the answer began.')
 }
 
 function unknownReply(): ChatError {

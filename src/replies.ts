@@ -39,42 +39,48 @@ export function createReplies(options: RepliesOptions): Replies {
     }
   })
 
-  async function open(): Promise<string> {
+  function requireRoom(): void {
     if (shutdown?.aborted) throw toChatError(shutdown.reason)
     if (running.size + starting >= maxReplies) {
       const text = `This service answers at most ${maxReplies} requests at once. Try again in a moment.`
       throw new ChatError('overloaded', text, { retryAfterMs: 1000 })
     }
-    const id = createId()
-    starting++
-    try {
-      await store.create(id)
-    } finally {
-      starting--
-    }
-    return id
+  }
+
+  function produce(id: string, request: ChatRequest, remainingMs: number): Reply {
+    const createdAt = now()
+    const reply = startReply({
+      id,
+      store,
+      start: { type: 'start', id, model: request.model, createdAt },
+      lingerMs,
+      maxBytes: maxReplyBytes,
+      totalTimeoutMs: Math.max(0, Math.min(totalTimeoutMs, remainingMs)),
+      produce: (signal, failed) =>
+        streamChat(request, { upstream, signal, id, retries, now: () => createdAt, onError: failed }),
+    })
+    running.set(id, reply)
+    void reply.settled.then(() => {
+      running.delete(id)
+      if (reply.failure) report(reply.failure, { replyId: id })
+    })
+    return reply
   }
 
   return {
     async start(request, { remainingMs = Infinity } = {}) {
-      const id = await open()
-      const createdAt = now()
-      const reply = startReply({
-        id,
-        store,
-        start: { type: 'start', id, model: request.model, createdAt },
-        lingerMs,
-        maxBytes: maxReplyBytes,
-        totalTimeoutMs: Math.max(0, Math.min(totalTimeoutMs, remainingMs)),
-        produce: (signal, failed) =>
-          streamChat(request, { upstream, signal, id, retries, now: () => createdAt, onError: failed }),
-      })
-      running.set(id, reply)
-      void reply.settled.then(() => {
-        running.delete(id)
-        if (reply.failure) report(reply.failure, { replyId: id })
-      })
-      return reply
+      requireRoom()
+      const id = createId()
+      // Counted without a gap: `running` has it before `starting` has it no more.
+      starting++
+      try {
+        await store.create(id)
+        // The shutdown may have come while the store was busy.
+        if (shutdown?.aborted) throw toChatError(shutdown.reason)
+        return produce(id, request, remainingMs)
+      } finally {
+        starting--
+      }
     },
     get: (id) => running.get(id),
   }

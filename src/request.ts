@@ -164,9 +164,9 @@ function oneOf(values: readonly unknown[]): string {
 const spoken = ['messages', 'content', 'prompt', 'stop']
 
 function show(value: unknown, path: readonly PropertyKey[]): string {
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
   const mayQuote = path.length > 0 && !spoken.includes(String(path.at(-1))) && typeof path.at(-1) === 'string'
-  if (typeof value === 'string' && mayQuote) return JSON.stringify(value.slice(0, 40))
+  if (mayQuote && (typeof value === 'number' || typeof value === 'boolean')) return String(value)
+  if (mayQuote && typeof value === 'string') return JSON.stringify(value.slice(0, 40))
   return Array.isArray(value) && value.length === 0 ? 'an empty array' : kindOf(value)
 }
 

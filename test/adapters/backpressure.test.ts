@@ -29,7 +29,14 @@ function offering(pieces: number): Upstream {
 async function listen(pieces: number, stallTimeoutMs: number) {
   const store = createMemoryStore()
   const upstream = offering(pieces)
-  const answer = relay({ ...fixed, upstream, store, maxReplyBytes: 100 * MIB, stallTimeoutMs, lingerMs: 60_000 })
+  const answer = relay({
+    ...fixed,
+    upstream,
+    store,
+    maxReplyBytes: 100 * MIB,
+    stallTimeoutMs,
+    lingerMs: 60_000,
+  })
   const held = { most: 0 }
   const watch = (response: ServerResponse): void => {
     const write = response.write.bind(response)

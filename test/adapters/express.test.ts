@@ -54,7 +54,10 @@ describe.each(hosts)('on %s', (_, listen) => {
 
     expect(response.headers.get('content-length')).toBe(String(bytes.byteLength))
     expect(response.headers.get('transfer-encoding')).toBeNull()
-    expect(JSON.parse(new TextDecoder().decode(bytes))).toMatchObject({ text: 'Héllo 🌍', finishReason: 'stop' })
+    expect(JSON.parse(new TextDecoder().decode(bytes))).toMatchObject({
+      text: 'Héllo 🌍',
+      finishReason: 'stop',
+    })
   })
 
   test('the headers leave, and so does every token, before there is a next one', async () => {
@@ -69,7 +72,12 @@ describe.each(hosts)('on %s', (_, listen) => {
       const before = wire.reads.length
       script.asked[0]?.say(word)
       await wire.until(`"text":"${word}"`)
-      expect(wire.reads.slice(before).join('').match(/"type":"text"/g)).toHaveLength(1)
+      expect(
+        wire.reads
+          .slice(before)
+          .join('')
+          .match(/"type":"text"/g),
+      ).toHaveLength(1)
     }
     script.asked[0]?.finish()
 
@@ -145,22 +153,30 @@ describe.each(hosts)('on %s', (_, listen) => {
 })
 
 describe("in somebody's own app", () => {
-  const own: RequestHandler = (request, response) => void response.send(`own ${request.method} ${request.url}`)
+  const own: RequestHandler = (request, response) =>
+    void response.send(`own ${request.method} ${request.url}`)
 
-  test.each(['/', '/ai/v2'])('mounted at %s, our routes are answered and all others are passed on', async (path) => {
-    running = await host(express().use(path, relay({ upstream: saying('Hél', 'lo 🌍') })).use(own))
-    const base = running.url + (path === '/' ? '' : path)
+  test.each(['/', '/ai/v2'])(
+    'mounted at %s, our routes are answered and all others are passed on',
+    async (path) => {
+      running = await host(
+        express()
+          .use(path, relay({ upstream: saying('Hél', 'lo 🌍') }))
+          .use(own),
+      )
+      const base = running.url + (path === '/' ? '' : path)
 
-    const streamed = await fetch(`${base}/chat`, question)
-    const asked = await fetch(`${base}/stream?prompt=hi`)
-    const foreign = await fetch(`${base}/orders?id=7`, { method: 'PUT' })
-    const root = await fetch(`${base}/`)
+      const streamed = await fetch(`${base}/chat`, question)
+      const asked = await fetch(`${base}/stream?prompt=hi`)
+      const foreign = await fetch(`${base}/orders?id=7`, { method: 'PUT' })
+      const root = await fetch(`${base}/`)
 
-    expect(await streamed.text()).toContain('"Hél"')
-    expect(await asked.text()).toContain('"Hél"')
-    expect(await foreign.text()).toContain('own PUT')
-    expect(await root.text()).toContain('own GET')
-  })
+      expect(await streamed.text()).toContain('"Hél"')
+      expect(await asked.text()).toContain('"Hél"')
+      expect(await foreign.text()).toContain('own PUT')
+      expect(await root.text()).toContain('own GET')
+    },
+  )
 
   test.each([
     ['express.json()', express.json()],
@@ -168,7 +184,11 @@ describe("in somebody's own app", () => {
     ['express.raw()', express.raw({ type: 'application/json' })],
     ['a parser of another type', express.urlencoded()],
   ])('a body that %s has seen before is understood', async (_, parser) => {
-    running = await host(express().use(parser).use(relay({ ...fixed, upstream: saying('Hél', 'lo 🌍') })))
+    running = await host(
+      express()
+        .use(parser)
+        .use(relay({ ...fixed, upstream: saying('Hél', 'lo 🌍') })),
+    )
 
     const response = await fetch(`${running.url}/chat`, { ...json, body: '{"prompt":"grüß dich"}' })
 
@@ -177,19 +197,50 @@ describe("in somebody's own app", () => {
 
   test('a body that was consumed before, and kept nowhere, is refused at once', async () => {
     const consume: RequestHandler = (request, _, next) => void request.resume().once('end', () => next())
-    running = await host(express().use(consume).use(relay({ upstream: saying('hi') })))
+    running = await host(
+      express()
+        .use(consume)
+        .use(relay({ upstream: saying('hi') })),
+    )
 
     const response = await fetch(`${running.url}/chat`, { ...question, signal: AbortSignal.timeout(3000) })
 
     expect(response.status).toBe(400)
   })
 
+  test.each([post('/chat', { prompt: 'hi' }), bare('GET /stream?prompt=hi')])(
+    'a client that left while middleware before us was waiting costs nothing: %j',
+    async (request) => {
+      const script = createScript()
+      const answered = vi.fn()
+      const answer = relay({ upstream: script.upstream, lingerMs: 0 })
+      const slow: RequestHandler = (_, response, next) => void response.once('close', next)
+      running = await host(
+        express()
+          .use(slow)
+          .use((incoming, response) => void answer(incoming, response).then(answered)),
+      )
+      const wire = await dial(running.port)
+
+      wire.send(request)
+      await vi.waitUntil(() => running?.sockets.size === 1)
+      wire.leave()
+
+      await vi.waitUntil(() => answered.mock.calls.length === 1)
+      expect(script.asked).toHaveLength(0)
+    },
+  )
+
   test('a preflight of a listed origin, or a page of another site, asks for what is ours only', async () => {
     const handler = withCors(createHandler({ model: 'm', upstream: saying('hi') }), {
       origins: ['https://chat.example'],
     })
     running = await host(express().use(toExpress(handler)).use(own))
-    const foreign = { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors' }
+    const foreign = {
+      origin: 'https://evil.example',
+      'sec-fetch-site': 'cross-site',
+      'sec-fetch-mode': 'cors',
+    }
     const preflight = { origin: 'https://chat.example', 'access-control-request-method': 'PUT' }
     const wire = await dial(running.port)
     const lines = (headers: object) => Object.entries(headers).map(([name, value]) => `${name}: ${value}`)

@@ -59,7 +59,9 @@ export async function dial(port: number): Promise<Wire> {
         }
         function fail(when: string): void {
           settle()
-          reject(new Error(`${JSON.stringify(part)} did not come ${when}: ${JSON.stringify(text.slice(-500))}`))
+          reject(
+            new Error(`${JSON.stringify(part)} did not come ${when}: ${JSON.stringify(text.slice(-500))}`),
+          )
         }
         function check(): void {
           if (text.split(part).length > times) {
@@ -87,7 +89,14 @@ export function split(answer: string): {
 } {
   const [head = '', ...rest] = answer.split('\r\n\r\n')
   const lines = head.split('\r\n').slice(1)
-  const headers = Object.fromEntries(lines.map((line) => line.toLowerCase().split(/: (.*)/s).slice(0, 2)))
+  const headers = Object.fromEntries(
+    lines.map((line) =>
+      line
+        .toLowerCase()
+        .split(/: (.*)/s)
+        .slice(0, 2),
+    ),
+  )
   const raw = rest.join('\r\n\r\n')
   const body = headers['transfer-encoding'] === 'chunked' ? dechunk(raw) : raw
   return { status: Number(head.split(' ')[1]), headers, body }

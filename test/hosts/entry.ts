@@ -33,11 +33,12 @@ const subject = createSubject({
 
 export const handler = toLambda(withState(subject))
 
-/** `GET /state` tells what the process holds: bytes waiting to be sent, at most so far; resources; the heap. */
+/** `GET /state` tells what the process holds: bytes that waited to be sent, at most since the last look; the heap. */
 function withState(inner: Handler): Handler {
   return async (request) => {
     if (request.url !== '/state') return inner(request)
     const body = JSON.stringify({ highest, resources: process.getActiveResourcesInfo(), heap: heapUsed() })
+    highest = 0
     return { status: 200, headers: {}, body, settled: Promise.resolve() }
   }
 }

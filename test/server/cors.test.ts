@@ -70,35 +70,41 @@ describe('without CORS_ORIGINS', () => {
   })
 
   test('a link on another site leads to the page', async () => {
-    const { status } = await ask(closed, bare('GET /', ['Sec-Fetch-Site: cross-site', 'Sec-Fetch-Mode: navigate']))
+    const { status } = await ask(
+      closed,
+      bare('GET /', ['Sec-Fetch-Site: cross-site', 'Sec-Fetch-Mode: navigate']),
+    )
 
     expect(status).toBe(200)
   })
 })
 
 describe('with CORS_ORIGINS', () => {
-  test.each(['https://chat.example', 'http://localhost:5173'])('%s is echoed exactly, and may preflight', async (origin) => {
-    const first = await ask(listed, preflight(origin))
-    const answer = await ask(listed, post('/chat', { prompt: 'hi' }, page(origin)))
+  test.each(['https://chat.example', 'http://localhost:5173'])(
+    '%s is echoed exactly, and may preflight',
+    async (origin) => {
+      const first = await ask(listed, preflight(origin))
+      const answer = await ask(listed, post('/chat', { prompt: 'hi' }, page(origin)))
 
-    expect(first.status).toBe(204)
-    expect(first.headers).toMatchObject({
-      'access-control-allow-origin': origin,
-      'access-control-allow-methods': 'get, post, delete',
-      vary: 'origin',
-    })
-    expect(first.headers['access-control-allow-headers']?.split(', ')).toEqual(
-      expect.arrayContaining(['content-type', 'last-event-id', 'authorization']),
-    )
-    expect(answer.status).toBe(200)
-    expect(answer.headers).toMatchObject({
-      'access-control-allow-origin': origin,
-      'access-control-expose-headers': 'x-reply-id',
-      vary: 'origin',
-    })
-    expect(answer.headers).not.toHaveProperty('access-control-allow-credentials')
-    expect(answer.body).toContain('"type":"finish"')
-  })
+      expect(first.status).toBe(204)
+      expect(first.headers).toMatchObject({
+        'access-control-allow-origin': origin,
+        'access-control-allow-methods': 'get, post, delete',
+        vary: 'origin',
+      })
+      expect(first.headers['access-control-allow-headers']?.split(', ')).toEqual(
+        expect.arrayContaining(['content-type', 'last-event-id', 'authorization']),
+      )
+      expect(answer.status).toBe(200)
+      expect(answer.headers).toMatchObject({
+        'access-control-allow-origin': origin,
+        'access-control-expose-headers': 'x-reply-id',
+        vary: 'origin',
+      })
+      expect(answer.headers).not.toHaveProperty('access-control-allow-credentials')
+      expect(answer.body).toContain('"type":"finish"')
+    },
+  )
 
   test('an error is readable for a listed origin too', async () => {
     const { status, headers } = await ask(listed, post('/chat', {}, page('https://chat.example')))

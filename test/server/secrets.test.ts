@@ -68,7 +68,9 @@ async function startEcho(status: number, wrap: (words: string) => string, type =
     request.on('end', () => {
       const question = /[a-z]*wordsofsomebody/.exec(body)?.[0] ?? ''
       const words = `Incorrect key ${request.headers.authorization ?? ''} (${KEY}), ${question}`
-      response.writeHead(status, words.slice(0, 80), { 'content-type': type, 'x-echo': words }).end(wrap(words))
+      response
+        .writeHead(status, words.slice(0, 80), { 'content-type': type, 'x-echo': words })
+        .end(wrap(words))
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -103,21 +105,24 @@ test.each([
   [200, (words: string) => asEvent(JSON.stringify({ error: { message: words, code: 400 } })), events],
   [200, (words: string) => `event: error\n${asEvent(words)}`, events],
   [200, (words: string) => asEvent(`{"choices":[${words}`), events],
-])('an upstream that repeats the key with status %i, as %o in %s, is not believed', async (status, wrap, type) => {
-  const echo = await startEcho(status, wrap, type)
-  const server: ServerProcess = launcher.launch({ ...quick, OPENAI_BASE_URL: echo.url })
-  const url = await server.ready
+])(
+  'an upstream that repeats the key with status %i, as %o in %s, is not believed',
+  async (status, wrap, type) => {
+    const echo = await startEcho(status, wrap, type)
+    const server: ServerProcess = launcher.launch({ ...quick, OPENAI_BASE_URL: echo.url })
+    const url = await server.ready
 
-  const said =
-    (await everythingSaid(url, { prompt: WORDS })) +
-    (await everythingSaid(url, { prompt: WORDS, stream: false })) +
-    (await (await fetch(`${url}/stream?prompt=${WORDS}`)).text())
+    const said =
+      (await everythingSaid(url, { prompt: WORDS })) +
+      (await everythingSaid(url, { prompt: WORDS, stream: false })) +
+      (await (await fetch(`${url}/stream?prompt=${WORDS}`)).text())
 
-  expect(said).toContain('"error"')
-  expect(said).not.toContain(KEY)
-  server.child.kill('SIGTERM')
-  await server.exited
-  expect(server.stdout + server.stderr).not.toContain(KEY)
-  expect(server.stderr).not.toContain(WORDS)
-  await echo.close()
-})
+    expect(said).toContain('"error"')
+    expect(said).not.toContain(KEY)
+    server.child.kill('SIGTERM')
+    await server.exited
+    expect(server.stdout + server.stderr).not.toContain(KEY)
+    expect(server.stderr).not.toContain(WORDS)
+    await echo.close()
+  },
+)

@@ -17,7 +17,10 @@ afterAll(async () => {
 })
 
 /** A server with one answer running, and the reader of it. */
-async function streaming(fault: string, drainMs: number): Promise<{ server: ServerProcess; wire: Wire; port: number }> {
+async function streaming(
+  fault: string,
+  drainMs: number,
+): Promise<{ server: ServerProcess; wire: Wire; port: number }> {
   const server = launcher.launch({
     OPENAI_BASE_URL: simulator.url,
     OPENAI_API_KEY: 'any',
@@ -30,18 +33,21 @@ async function streaming(fault: string, drainMs: number): Promise<{ server: Serv
   return { server, wire, port }
 }
 
-test.each(['SIGTERM', 'SIGINT'] as const)('%s with nothing to do ends the server with 0, at once', async (signal) => {
-  const server = launcher.launch({ OPENAI_BASE_URL: simulator.url })
-  const url = await server.ready
-  await (await fetch(`${url}/healthz`)).text() // a connection that is kept
-  const since = performance.now()
+test.each(['SIGTERM', 'SIGINT'] as const)(
+  '%s with nothing to do ends the server with 0, at once',
+  async (signal) => {
+    const server = launcher.launch({ OPENAI_BASE_URL: simulator.url })
+    const url = await server.ready
+    await (await fetch(`${url}/healthz`)).text() // a connection that is kept
+    const since = performance.now()
 
-  server.child.kill(signal)
+    server.child.kill(signal)
 
-  expect(await server.exited).toBe(0)
-  expect(performance.now() - since).toBeLessThan(1000)
-  expect(server.stderr).toBe('')
-})
+    expect(await server.exited).toBe(0)
+    expect(performance.now() - since).toBeLessThan(1000)
+    expect(server.stderr).toBe('')
+  },
+)
 
 test('a running answer gets to its end, then the server ends, long before the time is up', async () => {
   const { server, wire } = await streaming('pause;after=3;ms=600', 20_000)
@@ -51,7 +57,7 @@ test('a running answer gets to its end, then the server ends, long before the ti
 
   expect(await wire.until('"type":"finish"')).not.toContain('server-shutdown')
   expect(await server.exited).toBe(0)
-  expect(performance.now() - since).toBeLessThan(3000)
+  expect(performance.now() - since).toBeLessThan(10_000)
 })
 
 test('while it ends nobody new is let in', async () => {
@@ -83,7 +89,7 @@ test('an answer that does not end in time is told so, and its upstream is closed
     /id: 5\ndata: \{"type":"error","code":"server-shutdown","message":"[^"]+","retryable":true\}\n\n/,
   )
   expect(await server.exited).toBe(0)
-  expect(performance.now() - since).toBeLessThan(300 + 1500)
+  expect(performance.now() - since).toBeLessThan(300 + 2000 + 1000)
   expect(await wire.closed).toMatch(/\r\n0\r\n\r\n$/)
   await expect.poll(() => simulator.openStreams()).toBe(0)
 })
@@ -92,7 +98,9 @@ test('a question before its first token is refused with 503 when the time is up'
   const server = launcher.launch({ OPENAI_BASE_URL: simulator.url, OPENAI_API_KEY: 'any', DRAIN_MS: '300' })
   const wire = await dial(portOf(await server.ready))
   wire.send(post('/chat', { prompt: 'fault:no-response early' }))
-  await expect.poll(() => simulator.requests.some(({ body }) => JSON.stringify(body).includes('early'))).toBe(true)
+  await expect
+    .poll(() => simulator.requests.some(({ body }) => JSON.stringify(body).includes('early')))
+    .toBe(true)
 
   server.child.kill('SIGTERM')
 

@@ -64,7 +64,9 @@ test('a port in use is a sentence and exit code 1', async () => {
   taken.close()
 
   expect(code).toBe(1)
-  expect(server.stderr).toBe(`Cannot listen on 127.0.0.1:${port}: something else uses it; set PORT to another one.\n`)
+  expect(server.stderr).toBe(
+    `Cannot listen on 127.0.0.1:${port}: something else uses it; set PORT to another one.\n`,
+  )
   expect(server.stdout).toBe('')
 })
 

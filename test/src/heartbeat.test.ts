@@ -17,7 +17,7 @@ interface Source {
   readonly left: () => boolean
 }
 
-/** Frames `f0`, `f1` … each so long after the one before was asked for; then the end, or a failure. */
+/** Frames `f0`, `f1` … each so long after the one before was asked for; then the end, or, 150 ms later, a failure. */
 function source(gaps: readonly number[], failure?: Error): Source {
   let left = false
   async function* generate(): AsyncGenerator<string> {
@@ -26,7 +26,9 @@ function source(gaps: readonly number[], failure?: Error): Source {
         if (gap > 0) await pause(gap)
         yield `f${i}`
       }
-      if (failure) throw failure
+      if (!failure) return
+      await pause(150)
+      throw failure
     } finally {
       left = true
     }
@@ -123,22 +125,22 @@ test('a reader that leaves between two frames leaves no timer', async () => {
   expect(vi.getTimerCount()).toBe(0)
 })
 
-test.each([10, 250])('a failure after %i ms is passed on, once, and no timer stays', async (ms) => {
-  const failing = (async function* (): AsyncGenerator<string> {
-    await pause(ms)
-    throw new Error('broken')
-  })()
-  const frames = withHeartbeat(failing, { everyMs })
-  const seen: string[] = []
+test.each([10, 250])(
+  'a failure in a silence, after a frame that took %i ms, is passed on, and no timer stays',
+  async (ms) => {
+    const frames = withHeartbeat(source([ms], new Error('broken')).frames, { everyMs })
+    const seen: string[] = []
 
-  const reading = (async () => {
-    for await (const frame of frames) seen.push(frame)
-  })()
+    const reading = (async () => {
+      for await (const frame of frames) seen.push(frame)
+    })()
 
-  await expect(passing(reading)).rejects.toThrow('broken')
-  expect(seen).toEqual(Array.from({ length: Math.floor(ms / everyMs) }, () => heartbeatFrame))
-  expect(vi.getTimerCount()).toBe(0)
-})
+    await expect(passing(reading)).rejects.toThrow('broken')
+    const before = Array.from({ length: Math.floor(ms / everyMs) }, () => heartbeatFrame)
+    expect(seen).toEqual([...before, 'f0', heartbeatFrame])
+    expect(vi.getTimerCount()).toBe(0)
+  },
+)
 
 test('a slow reader gets no comments for the time it took itself', async () => {
   const frames = withHeartbeat(source([0, 0, 0]).frames, { everyMs })

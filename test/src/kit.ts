@@ -72,7 +72,6 @@ export function script(...scripts: readonly (readonly Step[])[]): Script {
   const asked: ChatRequest[] = []
   let open = 0
   let waiting: (() => void)[] = []
-  let released = 0
 
   function wait(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -102,7 +101,6 @@ export function script(...scripts: readonly (readonly Step[])[]): Script {
   }
 
   function release(): void {
-    released++
     const ready = waiting
     waiting = []
     for (const go of ready) go()
@@ -138,7 +136,10 @@ export function http(url: string, { method, headers = {}, body, signal }: Asking
 
 /** The deltas of a text of events. */
 export function deltasIn(text: string): ChatDelta[] {
-  return [...text.matchAll(/^data: (.*)$/gm)].map(([, data = '']) => JSON.parse(data) as ChatDelta)
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('data: '))
+    .map((line) => JSON.parse(line.slice(6)) as ChatDelta)
 }
 
 /** What `index.json` says of one recording. */

@@ -119,6 +119,11 @@ const bad: [unknown, string | RegExp, string?][] = [
     '`messages[0].name` is not a field of this request.',
     'messages[0].name',
   ],
+  [
+    { messages: [{ role: 'user', content: 4111111111111111 }] },
+    '`messages[0].content` must be a string; got a number.',
+    'messages[0].content',
+  ],
   [{ prompt: 'hi', messages: question }, 'Send `messages` or `prompt`, not both.', 'prompt'],
   [{ prompt: '' }, '`prompt` must be a text that is not empty; got an empty one.', 'prompt'],
   [{ prompt: ' \n' }, '`prompt` must be a text that is not empty; got an empty one.', 'prompt'],
@@ -153,7 +158,7 @@ const bad: [unknown, string | RegExp, string?][] = [
   [{ messages: question, stop: [1] }, /`stop` must be a string or an array of at most 4 strings/, 'stop'],
   [
     { messages: question, stop: 5 },
-    /`stop` must be a string or an array of at most 4 strings; got 5/,
+    /`stop` must be a string or an array of at most 4 strings; got a number/,
     'stop',
   ],
   [{ messages: question, seed: 0.5 }, '`seed` must be a whole number; got 0.5.', 'seed'],
@@ -257,7 +262,7 @@ describe('JSON', () => {
     expect(refusal(() => parseJson(text))).toMatchObject({ code: 'invalid-json', status: 400 })
   })
 
-  test.each([`{"prompt":"${canary}`, `{"prompt":${canary}}`, `${canary}`, '{"a":1,}', "{'a':1}", '\u0000'])(
+  test.each([`{"prompt":"${canary}`, `{"prompt":${canary}}`, canary, '{"a":1,}', "{'a':1}", '\u0000'])(
     'that is malformed is refused without being repeated: %j',
     (text) => {
       const error = refusal(() => parseJson(text))

@@ -142,9 +142,8 @@ describe('a cursor', () => {
 
 describe('an EventSource', () => {
   test('that was cut before the first delta comes back to the same answer', async () => {
-    const { handler, scripted } = await serviceWith(['wait', hel, stop])
-      .catch(() => expect.fail())
-      .then(({ scripted }) => ({ scripted, handler: handlerOf(scripted) }))
+    const scripted = script(['wait', hel, stop])
+    const handler = handlerOf(scripted)
     const first = await new Promise<Awaited<ReturnType<Handler>>>((resolve) => {
       void handler(http('/stream?prompt=hi')).then(resolve)
       setImmediate(scripted.release)

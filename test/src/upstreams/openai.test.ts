@@ -121,8 +121,15 @@ test('everything that was asked is on the wire, in the words of the API, and not
   })
 })
 
-test('twenty answers in a row use one connection', async () => {
-  const origin = await serve(whole)
+test.each([
+  ['with [DONE]', 0],
+  ['a moment after [DONE]', 15],
+])('twenty answers in a row use one connection, when the body ends %s', async (_, ms) => {
+  const origin = await serve((response) => {
+    response.writeHead(200, sse).write(hello + finish + done)
+    if (ms === 0) response.end()
+    else setTimeout(() => response.end(), ms)
+  })
   const upstream = upstreamAt(origin)
 
   for (let i = 0; i < 20; i++) {
@@ -279,17 +286,18 @@ describe('its clocks', () => {
   test('a slow reader is not a silent server', async () => {
     const origin = await serve((response) => {
       response.writeHead(200, sse).write(hello)
-      setTimeout(() => response.end(finish + done), 100)
+      setTimeout(() => response.write(hello), 700)
+      setTimeout(() => response.end(finish + done), 800)
     })
-    const upstream = upstreamAt(origin, { idleTimeoutMs: 250 })
+    const upstream = upstreamAt(origin, { idleTimeoutMs: 400 })
     const { signal } = new AbortController()
     const types: string[] = []
 
     for await (const { type } of upstream(asking(), { signal })) {
       types.push(type)
-      if (type === 'text') await new Promise((resolve) => setTimeout(resolve, 700))
+      if (type === 'text') await new Promise((resolve) => setTimeout(resolve, 600))
     }
 
-    expect(types).toEqual(['text', 'finish'])
+    expect(types).toEqual(['text', 'text', 'finish'])
   })
 })

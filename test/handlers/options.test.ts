@@ -1,0 +1,172 @@
+import { describe, expect, test } from 'vitest'
+import { type Options, OptionsError, readOptions } from '../../handlers/options.ts'
+
+const defaults: Options = {
+  port: 3000,
+  host: '127.0.0.1',
+  apiKey: undefined,
+  baseURL: undefined,
+  model: 'gpt-4.1-mini',
+  models: ['gpt-4.1-mini'],
+  systemPrompt: undefined,
+  corsOrigins: [],
+  chatUrl: undefined,
+  production: false,
+  maxBodyBytes: 262_144,
+  maxReplies: undefined,
+  maxOutputTokens: undefined,
+  maxEventBytes: 1_048_576,
+  maxReplyBytes: 8_388_608,
+  retries: 2,
+  headersTimeoutMs: 30_000,
+  firstDeltaTimeoutMs: 60_000,
+  idleTimeoutMs: 30_000,
+  totalTimeoutMs: 600_000,
+  heartbeatMs: 15_000,
+  lingerMs: 30_000,
+  retentionMs: 600_000,
+  drainMs: 25_000,
+  stallTimeoutMs: 30_000,
+  bodyTimeoutMs: 15_000,
+  acceptWaitMs: 5000,
+}
+
+function problems(env: Record<string, string>): readonly string[] {
+  try {
+    readOptions(env)
+  } catch (error) {
+    if (error instanceof OptionsError) return error.problems
+    throw error
+  }
+  return []
+}
+
+test.each<[string, Record<string, string>]>([
+  ['empty', {}],
+  ['full of other things', { PATH: '/bin', OPENAI: 'x', npm_config_port: '1' }],
+  [
+    'set to nothing',
+    { PORT: '', HOST: ' ', OPENAI_API_KEY: '', MODELS: ' , ', CORS_ORIGINS: '', REDIS_URL: '' },
+  ],
+])('an environment that is %s means the documented defaults', (_, env) => {
+  expect(readOptions(env)).toEqual(defaults)
+})
+
+describe('a setting is read', () => {
+  const rows: [Record<string, string>, Partial<Options>][] = [
+    [{ PORT: '0' }, { port: 0 }],
+    [{ PORT: ' 8080 ' }, { port: 8080 }],
+    [{ HOST: '0.0.0.0' }, { host: '0.0.0.0' }],
+    [
+      { AWS_LAMBDA_HTTP_ENDPOINT: '127.0.0.1:8081', PORT: '1', HOST: 'x' },
+      { host: '127.0.0.1', port: 8081, production: true },
+    ],
+    [{ AWS_LAMBDA_HTTP_ENDPOINT: 'http://localhost:9/' }, { host: 'localhost', port: 9, production: true }],
+    [{ AWS_LAMBDA_HTTP_ENDPOINT: '[::1]:9' }, { host: '::1', port: 9, production: true }],
+    [{ NODE_ENV: 'production' }, { production: true }],
+    [{ OPENAI_API_KEY: ' sk-1 ' }, { apiKey: 'sk-1' }],
+    [{ OPENAI_BASE_URL: 'http://127.0.0.1:11434/v1' }, { baseURL: 'http://127.0.0.1:11434/v1' }],
+    [{ OPENAI_MODEL: 'x' }, { model: 'x', models: ['x'] }],
+    [{ MODELS: 'a, b,,a' }, { model: 'a', models: ['a', 'b'] }],
+    [{ MODELS: '*' }, { models: '*' }],
+    [{ MODELS: '*,b' }, { model: 'b', models: '*' }],
+    [
+      { OPENAI_MODEL: 'x', MODELS: 'a,x' },
+      { model: 'x', models: ['x', 'a'] },
+    ],
+    [{ SYSTEM_PROMPT: 'Be kind.' }, { systemPrompt: 'Be kind.' }],
+    [
+      { CORS_ORIGINS: 'https://a.example, http://localhost:5173' },
+      { corsOrigins: ['https://a.example', 'http://localhost:5173'] },
+    ],
+    [{ CHAT_URL: 'https://f.example/' }, { chatUrl: 'https://f.example/' }],
+    [{ MAX_BODY_BYTES: '1' }, { maxBodyBytes: 1 }],
+    [{ MAX_REPLIES: '50' }, { maxReplies: 50 }],
+    [{ MAX_OUTPUT_TOKENS: '1000' }, { maxOutputTokens: 1000 }],
+    [{ MAX_EVENT_BYTES: '1024' }, { maxEventBytes: 1024 }],
+    [{ MAX_REPLY_BYTES: '1024' }, { maxReplyBytes: 1024 }],
+    [{ UPSTREAM_RETRIES: '0' }, { retries: 0 }],
+    [{ HEADERS_TIMEOUT_MS: '1' }, { headersTimeoutMs: 1 }],
+    [{ FIRST_DELTA_TIMEOUT_MS: '2' }, { firstDeltaTimeoutMs: 2 }],
+    [{ IDLE_TIMEOUT_MS: '3' }, { idleTimeoutMs: 3 }],
+    [{ TOTAL_TIMEOUT_MS: '2147483647' }, { totalTimeoutMs: 2_147_483_647 }],
+    [{ HEARTBEAT_MS: '5' }, { heartbeatMs: 5 }],
+    [{ LINGER_MS: '0' }, { lingerMs: 0 }],
+    [{ RETENTION_MS: '0' }, { retentionMs: 0 }],
+    [{ DRAIN_MS: '0' }, { drainMs: 0 }],
+    [{ STALL_TIMEOUT_MS: '9' }, { stallTimeoutMs: 9 }],
+    [{ BODY_TIMEOUT_MS: '10' }, { bodyTimeoutMs: 10 }],
+    [{ ACCEPT_WAIT_MS: '0' }, { acceptWaitMs: 0 }],
+  ]
+
+  test.each(rows)('%j', (env, changed) => {
+    expect(readOptions(env)).toEqual({ ...defaults, ...changed })
+  })
+})
+
+/** One bad value each, and what its problem says. */
+const bad: Record<string, [string, RegExp]> = {
+  PORT: ['65536', /^PORT must be a whole number from 0 to 65535; got "65536"$/],
+  AWS_LAMBDA_HTTP_ENDPOINT: ['localhost', /^AWS_LAMBDA_HTTP_ENDPOINT must be host:port; got "localhost"$/],
+  OPENAI_API_KEY: ['sk-canary\nnext', /^OPENAI_API_KEY must consist of printable ASCII/],
+  OPENAI_BASE_URL: ['ftp://user:canary@host', /^OPENAI_BASE_URL must be a URL that begins with http/],
+  CHAT_URL: ['nowhere', /^CHAT_URL must be a URL/],
+  CORS_ORIGINS: [
+    'https://a.example/',
+    /^CORS_ORIGINS must list exact origins such as .*; got "https:\/\/a.example\/"$/,
+  ],
+  API_KEYS: ['canary', /^API_KEYS is set, but /],
+  REDIS_URL: ['redis://:canary@host', /^REDIS_URL is set, but /],
+  MAX_BODY_BYTES: ['256k', /^MAX_BODY_BYTES must be a whole number from 1 to 1073741824; got "256k"$/],
+  MAX_REPLIES: ['0', /^MAX_REPLIES must be .* from 1 /],
+  MAX_OUTPUT_TOKENS: ['-1', /^MAX_OUTPUT_TOKENS must be /],
+  MAX_EVENT_BYTES: ['1e6', /^MAX_EVENT_BYTES must be /],
+  MAX_REPLY_BYTES: ['0', /^MAX_REPLY_BYTES must be /],
+  UPSTREAM_RETRIES: ['11', /^UPSTREAM_RETRIES must be a whole number from 0 to 10; got "11"$/],
+  HEADERS_TIMEOUT_MS: ['0', /^HEADERS_TIMEOUT_MS must be a whole number from 1 to 2147483647; got "0"$/],
+  FIRST_DELTA_TIMEOUT_MS: ['1.5', /^FIRST_DELTA_TIMEOUT_MS /],
+  IDLE_TIMEOUT_MS: ['30s', /^IDLE_TIMEOUT_MS .* got "30s"$/],
+  TOTAL_TIMEOUT_MS: ['2147483648', /^TOTAL_TIMEOUT_MS /],
+  HEARTBEAT_MS: ['0', /^HEARTBEAT_MS /],
+  LINGER_MS: ['-5', /^LINGER_MS must be a whole number from 0 /],
+  RETENTION_MS: ['NaN', /^RETENTION_MS /],
+  DRAIN_MS: ['Infinity', /^DRAIN_MS /],
+  STALL_TIMEOUT_MS: ['0x10', /^STALL_TIMEOUT_MS /],
+  BODY_TIMEOUT_MS: ['١', /^BODY_TIMEOUT_MS /],
+  ACCEPT_WAIT_MS: ['five', /^ACCEPT_WAIT_MS /],
+}
+
+describe('a bad value', () => {
+  test.each(Object.entries(bad))('of %s is named, with what it must be', (name, [value, problem]) => {
+    expect(problems({ [name]: value })).toEqual([expect.stringMatching(problem)])
+  })
+
+  test('is listed together with all the others, and no secret with them', () => {
+    const env = Object.fromEntries(Object.entries(bad).map(([name, [value]]) => [name, value]))
+
+    const found = problems(env)
+
+    expect(found).toHaveLength(Object.keys(bad).length)
+    for (const name of Object.keys(bad)) expect(found.some((problem) => problem.startsWith(name))).toBe(true)
+    expect(() => readOptions(env)).toThrow(`The environment has ${found.length} problems:\n  - `)
+    expect(found.join('\n')).not.toContain('canary')
+  })
+
+  test('that is long is not repeated whole', () => {
+    expect(problems({ PORT: 'x'.repeat(1000) })[0]?.length).toBeLessThan(150)
+  })
+
+  test.each(['*', 'null', 'https://*.example', 'a.example', 'HTTPS://A.EXAMPLE', 'file:///'])(
+    'of an origin that no browser sends is refused: %s',
+    (origin) => {
+      expect(problems({ CORS_ORIGINS: `https://good.example,${origin}` })).toHaveLength(1)
+    },
+  )
+
+  test.each(['127.0.0.1', ':80x', '127.0.0.1:65536', '127.0.0.1:', 'https://127.0.0.1:443'])(
+    'of an endpoint is refused: %s',
+    (value) => {
+      expect(problems({ AWS_LAMBDA_HTTP_ENDPOINT: value })).toHaveLength(1)
+    },
+  )
+})
