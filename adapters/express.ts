@@ -57,7 +57,10 @@ export function toExpress(handler: Handler, options: ExpressOptions = {}) {
     if (response.destroyed) onClose()
     // Pipelined: nothing is asked before its turn, because until then nobody would be seen leaving.
     else if (response.socket === null) {
-      await new Promise<void>((resolve) => response.on('socket', resolve))
+      await new Promise<void>((resolve) => {
+        response.on('socket', resolve)
+        response.on('close', resolve)
+      })
     }
     try {
       const reply = await handler(toRequest(request, gone.signal, { maxBodyBytes, bodyTimeoutMs }))

@@ -8,7 +8,6 @@ import { createReplies } from './replies.ts'
 import type { Reply } from './reply.ts'
 import { type Opening, peek, replay } from './replay.ts'
 import { type Report, toReport } from './report.ts'
-import { promptMessages } from './request.ts'
 import { streamHeaders } from './sse.ts'
 import { createMemoryStore } from './stores/memory.ts'
 import type {
@@ -136,8 +135,8 @@ export function createHandler(options: HandlerOptions): Handler {
   function getStream({ request, url }: Call): Promise<HttpReply> {
     const cursor = readCursor(request, url)
     if (cursor) return reconnect(cursor.id, cursor.after, request)
-    const messages = promptMessages(url.searchParams.get('prompt') ?? undefined)
-    return begin(toRequest({ messages, model: url.searchParams.get('model') ?? undefined }), {
+    const body = { prompt: url.searchParams.get('prompt') ?? '', model: url.searchParams.get('model') }
+    return begin(toRequest(events.readRequest(body, { maxMessages }).chat), {
       request,
       createEncoder: createEventSourceEncoder,
       // Sets the browser's last event id before the first delta: a cut before that must not ask again either.

@@ -1,8 +1,8 @@
-import { streamChat } from './chat.ts'
+import { streamChat, terminalFor } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { type Reply, startReply } from './reply.ts'
 import type { Report } from './report.ts'
-import type { ChatRequest, StreamStore, Upstream } from './types.ts'
+import type { ChatDelta, ChatRequest, StreamStore, Upstream } from './types.ts'
 
 export interface RepliesOptions {
   readonly upstream: Upstream
@@ -75,9 +75,11 @@ export function createReplies(options: RepliesOptions): Replies {
       starting++
       try {
         await store.create(id)
-        // The shutdown may have come while the store was busy.
-        if (shutdown?.aborted) throw toChatError(shutdown.reason)
-        return produce(id, request, remainingMs)
+        if (!shutdown?.aborted) return produce(id, request, remainingMs)
+        // The shutdown came while the store was busy: nobody shall wait for this log.
+        const start: ChatDelta = { type: 'start', id, model: request.model, createdAt: now() }
+        await store.append(id, [start, terminalFor(shutdown.reason)])
+        throw toChatError(shutdown.reason)
       } finally {
         starting--
       }

@@ -91,7 +91,7 @@ export function readChatRequest(body: unknown, { maxMessages }: RequestLimits): 
 }
 
 /** A single question as a conversation. @throws `ChatError` when it is empty. */
-export function promptMessages(prompt: unknown): readonly ChatMessage[] {
+function promptMessages(prompt: unknown): readonly ChatMessage[] {
   if (typeof prompt !== 'string' || prompt.trim() === '') {
     const got = typeof prompt === 'string' ? 'an empty one' : kindOf(prompt)
     throw new ChatError('invalid-request', `\`prompt\` must be a text that is not empty; got ${got}.`, {

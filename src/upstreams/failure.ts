@@ -116,10 +116,11 @@ function presentable(text: string): string {
   const plain = text
     .replace(/\s+/g, ' ')
     .replace(/[^\P{C}]/gu, '')
-    .replace(/\b(?:sk|pk|key|gsk|xai|AIza)[-_][\w*.-]{4,}/g, '[key]')
+    .replace(/\b(?:(?:sk|pk|key|gsk|xai)[-_]|AIza)[\w*.-]{4,}/g, '[key]')
     .replace(/\bBearer \S+/gi, 'Bearer [key]')
     .trim()
-  return plain.length > 300 ? `${plain.slice(0, 299)}…` : plain
+  // Cut between words: half of a key is not recognised by whoever looks for the whole one.
+  return plain.length > 300 ? `${plain.slice(0, 299).replace(/\S*$/, '')}…` : plain
 }
 
 function paramOf(body: unknown): string | undefined {

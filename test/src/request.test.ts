@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ChatError } from '../../src/errors.ts'
-import { parseJson, promptMessages, readChatRequest } from '../../src/request.ts'
+import { parseJson, readChatRequest } from '../../src/request.ts'
 
 const canary = 'canary-9f31'
 const limits = { maxMessages: 200 }
@@ -293,6 +293,8 @@ describe('JSON', () => {
 })
 
 test('a prompt is one message of the user', () => {
-  expect(promptMessages('hi')).toEqual(question)
-  expect(refusal(() => promptMessages(undefined)).message).toContain('got nothing')
+  expect(readChatRequest({ prompt: 'hi' }, { maxMessages: 200 }).chat.messages).toEqual(question)
+  expect(refusal(() => readChatRequest({ prompt: 7 }, { maxMessages: 200 })).message).toContain(
+    'got a number',
+  )
 })
