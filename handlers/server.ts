@@ -68,7 +68,7 @@ function addressOf(server: Server): string {
 }
 
 function refuse(error: NodeJS.ErrnoException, { host, port }: Options): void {
-  const why = error.code === 'EADDRINUSE' ? 'something else uses it; choose another one (PORT)' : error.code
+  const why = error.code === 'EADDRINUSE' ? 'something else uses it; set PORT to another one' : error.code
   console.error(`Cannot listen on ${host}:${port}: ${why}.`)
   process.exit(1)
 }
