@@ -5,6 +5,7 @@ import { tooLarge } from '../src/http.ts'
 export interface IncomingBody {
   /** Set by a body parser that ran before us. */
   readonly body?: unknown
+  readonly readableEnded?: boolean
   on(event: 'data', listener: (chunk: Uint8Array) => void): unknown
   on(event: 'end' | 'close' | 'error', listener: () => void): unknown
   off(event: 'data', listener: (chunk: Uint8Array) => void): unknown
@@ -13,7 +14,7 @@ export interface IncomingBody {
 }
 
 export interface BodyOptions {
-  readonly maxBodyBytes: number
+  readonly maxBytes: number
   /** How long the whole body may take to arrive, in milliseconds. */
   readonly bodyTimeoutMs: number
 }
@@ -23,12 +24,13 @@ export interface BodyOptions {
  *
  * @throws `ChatError`: `body-too-large` as soon as it is, `request-timeout`, `invalid-json` when it breaks off.
  */
-export function readText(
-  request: IncomingBody,
-  { maxBodyBytes, bodyTimeoutMs }: BodyOptions,
-): Promise<string> {
+export function readText(request: IncomingBody, { maxBytes, bodyTimeoutMs }: BodyOptions): Promise<string> {
   const { body } = request
   if (body !== undefined) return Promise.resolve(textOf(body))
+  if (request.readableEnded) {
+    const text = 'Something before this handler read the body and did not leave it in `request.body`.'
+    return Promise.reject(new ChatError('internal', text))
+  }
   return new Promise((resolve, reject) => {
     const decoder = new TextDecoder()
     let text = ''
@@ -40,7 +42,7 @@ export function readText(
 
     function onData(chunk: Uint8Array): void {
       size += chunk.length
-      if (size > maxBodyBytes) return settle(() => reject(tooLarge(maxBodyBytes)))
+      if (size > maxBytes) return settle(() => reject(tooLarge(maxBytes)))
       text += decoder.decode(chunk, { stream: true })
     }
     const onEnd = (): void => settle(() => resolve(text + decoder.decode()))

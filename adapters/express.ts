@@ -1,7 +1,7 @@
 import { toChatError } from '../src/errors.ts'
-import { failure } from '../src/http.ts'
+import { failure, requirePlainText } from '../src/http.ts'
 import type { Handler, HttpReply, HttpRequest } from '../src/types.ts'
-import { type BodyOptions, type IncomingBody, readText } from './body.ts'
+import { type IncomingBody, readText } from './body.ts'
 import { type Sink, writeFrames } from './write.ts'
 
 /** What we use of Express's, or Node's own, request. */
@@ -26,8 +26,6 @@ export interface ExpressResponse extends Sink {
 }
 
 export interface ExpressOptions {
-  /** Default 262144. */
-  readonly maxBodyBytes?: number | undefined
   /** How long a request's body may take to arrive, in milliseconds. Default 15000. */
   readonly bodyTimeoutMs?: number | undefined
   /** A reader that takes nothing for so long is disconnected; it can resume. Default 30000. */
@@ -38,11 +36,10 @@ export interface ExpressOptions {
  * Carries a handler on Express: `app.use(toExpress(handler))`, or below a path. It is a listener for
  * `http.createServer` too. With a `next`, requests that are none of ours are passed on.
  *
- * Mount it before middleware that compresses; a body parser before it does no harm. `maxBodyBytes` (262144) and
- * `bodyTimeoutMs` (15000) bound what a client may send, and how slowly.
+ * Mount it before middleware that compresses; a body parser before it does no harm.
  */
 export function toExpress(handler: Handler, options: ExpressOptions = {}) {
-  const { maxBodyBytes = 262_144, bodyTimeoutMs = 15_000, stallTimeoutMs = 30_000 } = options
+  const { bodyTimeoutMs = 15_000, stallTimeoutMs = 30_000 } = options
 
   return async function deltarelay(
     request: ExpressRequest,
@@ -63,7 +60,7 @@ export function toExpress(handler: Handler, options: ExpressOptions = {}) {
       })
     }
     try {
-      const reply = await handler(toRequest(request, gone.signal, { maxBodyBytes, bodyTimeoutMs }))
+      const reply = await handler(toRequest(request, gone.signal, bodyTimeoutMs))
       if (reply.unmatched && next) return next()
       const outcome = await send(reply, response, { signal: gone.signal, stallTimeoutMs })
       if (outcome === 'stalled') response.destroy()
@@ -76,17 +73,21 @@ export function toExpress(handler: Handler, options: ExpressOptions = {}) {
   }
 }
 
-function toRequest(request: ExpressRequest, signal: AbortSignal, options: BodyOptions): HttpRequest {
+function toRequest(request: ExpressRequest, signal: AbortSignal, bodyTimeoutMs: number): HttpRequest {
+  const headers = {
+    get(name: string): string | null {
+      const value = request.headers[name.toLowerCase()]
+      return Array.isArray(value) ? value.join(', ') : (value ?? null)
+    },
+  }
   return {
     method: request.method ?? 'GET',
     url: request.url ?? '/',
-    headers: {
-      get(name) {
-        const value = request.headers[name.toLowerCase()]
-        return Array.isArray(value) ? value.join(', ') : (value ?? null)
-      },
+    headers,
+    text: async (maxBytes = Infinity) => {
+      if (request.body === undefined) requirePlainText(headers)
+      return readText(request, { maxBytes, bodyTimeoutMs })
     },
-    text: () => readText(request, options),
     signal,
   }
 }

@@ -1,5 +1,5 @@
-import { toChatError } from '../src/errors.ts'
-import { failure } from '../src/http.ts'
+import { ChatError, toChatError } from '../src/errors.ts'
+import { failure, requirePlainText } from '../src/http.ts'
 import type { Handler, HttpReply, HttpRequest } from '../src/types.ts'
 import { type Sink, writeFrames } from './write.ts'
 
@@ -127,15 +127,30 @@ function inBytes(out: LambdaStream): Sink {
   }
 }
 
-/** What waits for a client that takes nothing is what the stream is willing to hold, and one write: a small one. */
-async function* inSmallPieces(frames: AsyncIterableIterator<string>): AsyncGenerator<string> {
-  for await (const frame of frames) {
-    for (let at = 0; at < frame.length;) {
-      const splitsPair = /[\ud800-\udbff]/.test(frame.charAt(at + WRITE_LENGTH - 1))
-      const end = at + WRITE_LENGTH - (splitsPair ? 1 : 0)
-      yield frame.slice(at, end)
-      at = end
-    }
+/**
+ * What waits for a client that takes nothing is what the stream is willing to hold, and one write: a small one. Frames
+ * that are small already, nearly all of them, pass as they are.
+ */
+function inSmallPieces(frames: AsyncIterableIterator<string>): AsyncIterableIterator<string> {
+  let rest = ''
+  function cut(frame: string): IteratorResult<string, undefined> {
+    const splitsPair = /[\ud800-\udbff]/.test(frame.charAt(WRITE_LENGTH - 1))
+    const end = WRITE_LENGTH - (splitsPair ? 1 : 0)
+    rest = frame.slice(end)
+    return { value: frame.slice(0, end), done: false }
+  }
+  return {
+    async next() {
+      if (rest !== '') return cut(rest)
+      const result = await frames.next()
+      return result.done || result.value.length <= WRITE_LENGTH ? result : cut(result.value)
+    },
+    async return() {
+      return (await frames.return?.()) ?? { value: undefined, done: true }
+    },
+    [Symbol.asyncIterator]() {
+      return this
+    },
   }
 }
 
@@ -149,16 +164,26 @@ function settledOr(settled: Promise<void>, signal: AbortSignal): Promise<void> {
 
 function toRequest(event: FunctionUrlEvent, signal: AbortSignal, remainingMs: number): HttpRequest {
   const { rawPath, rawQueryString, headers, body, isBase64Encoded } = event
+  const fields = { get: (name: string) => headers[name.toLowerCase()] ?? null }
   return {
     method: event.requestContext.http.method,
     url: rawQueryString ? `${rawPath}?${rawQueryString}` : rawPath,
-    headers: { get: (name) => headers[name.toLowerCase()] ?? null },
-    text: async () => (isBase64Encoded ? decodeBase64(body ?? '') : (body ?? '')),
+    headers: fields,
+    text: async () => {
+      requirePlainText(fields)
+      return isBase64Encoded ? decodeBase64(body ?? '') : (body ?? '')
+    },
     signal,
     remainingMs,
   }
 }
 
 function decodeBase64(text: string): string {
-  return new TextDecoder().decode(Uint8Array.from(atob(text), (char) => char.charCodeAt(0)))
+  let bytes: string
+  try {
+    bytes = atob(text)
+  } catch (cause) {
+    throw new ChatError('invalid-json', 'The body is marked as base64, but is not.', { cause })
+  }
+  return new TextDecoder().decode(Uint8Array.from(bytes, (char) => char.charCodeAt(0)))
 }

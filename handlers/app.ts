@@ -1,13 +1,17 @@
-import express, { type Express } from 'express'
+import type { RequestListener } from 'node:http'
+import express, { type Request, type Response } from 'express'
 import { toExpress } from '../adapters/express.ts'
 import type { Handler } from '../src/types.ts'
 import type { Options } from './options.ts'
 
-/** The Express app around a handler. What is not ours is answered by the handler itself, as JSON. */
-export function createApp(handler: Handler, options: Options): Express {
+/** Express around a handler. What is not ours is answered by the handler itself, as JSON. */
+export function createApp(handler: Handler, options: Options): RequestListener {
   const relay = toExpress(handler, options)
   const app = express()
   app.disable('x-powered-by')
   app.use((request, response) => relay(request, response))
-  return app
+  return (request, response) => {
+    // Express makes them its own. Its last word, where an address makes no sense to it, would be a web page.
+    app(request as Request, response as Response, () => void relay(request, response))
+  }
 }

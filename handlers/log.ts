@@ -22,22 +22,25 @@ function withoutQuote(message: string): string {
   return message.replace(/(refused the request(?: \(HTTP \d+\))?): .*$/s, '$1.')
 }
 
-/** The chain of causes, outermost first: `APIError 401 invalid_api_key`, `TypeError`, `ECONNREFUSED`. */
+/** The chain of causes, outermost first: `AuthenticationError 401`, `TypeError`, `SocketError UND_ERR_SOCKET`. */
 function causes(error: ChatError): readonly string[] {
   const chain: string[] = []
   for (let cause: unknown = error.cause; cause instanceof Error && chain.length < 5; cause = cause.cause) {
-    const { status, code } = cause as { status?: unknown; code?: unknown } // of errors that have them
-    chain.push([cause.constructor.name, status, code].filter(isShort).join(' '))
+    chain.push(`${cause.constructor.name} ${detail(cause)}`.trim())
     // Our own programming errors are found by their place, not by their words.
-    if (error.code === 'internal' && cause.stack) chain.push(...cause.stack.split('\n').slice(1, 4).map(trim))
+    if (error.code === 'internal') chain.push(...places(cause))
   }
   return chain
 }
 
-function isShort(value: unknown): boolean {
-  return typeof value === 'number' || (typeof value === 'string' && value.length <= 60)
+// A status, or a code of the system's. The `code` of a refusal is the upstream's to choose: it can be anything.
+function detail(cause: Error): string {
+  const { status, code } = cause as { status?: unknown; code?: unknown } // of errors that have them
+  if (typeof status === 'number') return String(status)
+  return typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,40}$/.test(code) ? code : ''
 }
 
-function trim(line: string): string {
-  return line.trim()
+function places({ stack = '' }: Error): readonly string[] {
+  const lines = stack.split('\n').filter((line) => /^\s+at /.test(line))
+  return lines.slice(0, 3).map((line) => line.trim())
 }

@@ -76,15 +76,19 @@ export function readOptions(env: Environment): Options {
 
   function url(name: string): string | undefined {
     const value = text(name)
-    if (value === undefined || /^https?:$/.test(protocolOf(value))) return value
-    problems.push(`${name} must be a URL that begins with http:// or https://`)
-    return undefined
+    const parsed = value === undefined ? undefined : parseUrl(value)
+    if (parsed && (parsed.username || parsed.password)) {
+      problems.push(`${name} must not hold a user name or password; keys go into OPENAI_API_KEY`)
+    } else if (value !== undefined && !/^https?:$/.test(parsed?.protocol ?? '')) {
+      problems.push(`${name} must be a URL that begins with http:// or https://`)
+    }
+    return value
   }
 
   function origins(name: string): readonly string[] {
     const values = list(name)
     for (const value of values) {
-      if (originOf(value) === value && !value.includes('*')) continue
+      if (parseUrl(value)?.origin === value && !value.includes('*')) continue
       problems.push(`${name} must list exact origins such as https://chat.example; got ${quote(value)}`)
     }
     return values
@@ -166,18 +170,10 @@ function quote(value: string): string {
   return JSON.stringify(value.slice(0, 60))
 }
 
-function protocolOf(value: string): string {
+function parseUrl(value: string): URL | undefined {
   try {
-    return new URL(value).protocol
+    return new URL(value)
   } catch {
-    return '' // not a URL
-  }
-}
-
-function originOf(value: string): string {
-  try {
-    return new URL(value).origin
-  } catch {
-    return '' // not a URL
+    return undefined // not a URL
   }
 }

@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { withCors } from '../src/cors.ts'
 import { ChatError } from '../src/errors.ts'
 import { createApp } from './app.ts'
 import { type Options, OptionsError, readOptions } from './options.ts'
@@ -10,10 +9,9 @@ import { pageIn } from './page.ts'
 import { requireModel } from './require-model.ts'
 import { wire } from './wire.ts'
 
-/** An answer may take minutes; a request's head and body may not. Milliseconds. */
+/** An answer may take minutes; a request's head may not. Milliseconds. */
 const limits = {
   headersTimeout: 15_000,
-  requestTimeout: 60_000,
   connectionsCheckingInterval: 5000,
   // Longer than the idle time of common load balancers (60 s), so that it is never us who closes a connection
   // that they are just using again.
@@ -41,8 +39,12 @@ async function main(environment: Options): Promise<void> {
   const options = simulated ? await withSimulator(environment) : environment
   const shutdown = new AbortController()
   const page = pageIn(new URL('./web/', import.meta.url), options, simulated)
-  const handler = withCors(wire(options, { page, signal: shutdown.signal }), { origins: options.corsOrigins })
-  const server = createServer(limits, createApp(handler, options))
+  const handler = wire(options, { page, signal: shutdown.signal })
+  const server = createServer(
+    // The body has a limit of its own, which comes first and says what is wrong.
+    { ...limits, requestTimeout: limits.headersTimeout + options.bodyTimeoutMs + 5000 },
+    createApp(handler, options),
+  )
   server.on('error', (error: NodeJS.ErrnoException) => refuse(error, options))
   server.listen(options.port, options.host, () => {
     console.log(`deltarelay is listening on ${addressOf(server)} (${describe(options, simulated)})`)
@@ -86,9 +88,11 @@ function stopOnSignals(
     // Clients keep a connection for its next request, after their answer has ended too.
     setInterval(() => server.closeIdleConnections(), 100)
     const reason = new ChatError('server-shutdown', 'The server is shutting down. Ask again in a moment.')
-    setTimeout(() => shutdown.abort(reason), drainMs)
-    // What does not end then either is not waited for.
-    setTimeout(() => process.exit(0), drainMs + 2000)
+    setTimeout(() => {
+      shutdown.abort(reason)
+      // What does not end then either is not waited for.
+      setTimeout(() => process.exit(0), 2000)
+    }, drainMs)
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)

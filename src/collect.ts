@@ -76,7 +76,7 @@ export async function collect(batches: AsyncIterable<readonly ChatDelta[]>): Pro
     text: texts.text,
     ...(texts.reasoning ? { reasoning: texts.reasoning } : {}),
     ...(texts.refusal ? { refusal: texts.refusal } : {}),
-    ...(calls.length > 0 ? { toolCalls: calls } : {}),
+    ...(calls.length > 0 ? { toolCalls: calls.filter(Boolean) } : {}),
     ...(sources.length > 0 ? { sources } : {}),
     ...(usage ? { usage } : {}),
     finishReason,

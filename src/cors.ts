@@ -25,7 +25,7 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
     if (request.method === 'OPTIONS' && granted && request.headers.get('access-control-request-method')) {
       return passable(empty(204, { ...granted, ...preflight }), request)
     }
-    if (!granted && isForeign(request)) {
+    if (!granted && isForeign(request, origin)) {
       const who = origin === null ? 'other sites' : origin.slice(0, 200)
       const text = `Pages of ${who} may not use this service: add the origin to the allowed ones (CORS_ORIGINS).`
       const error = new ChatError('origin-not-allowed', text)
@@ -35,7 +35,7 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
     if (!granted) return reply
     return {
       ...reply,
-      headers: { ...reply.headers, ...granted, 'access-control-expose-headers': 'x-reply-id' },
+      headers: { ...reply.headers, ...granted, 'access-control-expose-headers': 'x-reply-id, retry-after' },
     }
   }
 }
@@ -46,11 +46,22 @@ const preflight = {
   'access-control-max-age': '86400',
 }
 
-// Fetch Metadata (W3C): every current browser says so itself. Following a link to the page is not foreign.
-function isForeign(request: HttpRequest): boolean {
-  return (
-    request.method !== 'OPTIONS' &&
-    request.headers.get('sec-fetch-site') === 'cross-site' &&
-    request.headers.get('sec-fetch-mode') !== 'navigate'
-  )
+/**
+ * Whether a page of another origin sends this. Browsers say so (W3C Fetch Metadata) where the connection is
+ * trustworthy: https, or this machine. Elsewhere the `Origin` has to do, for the one question that no preflight
+ * holds back.
+ */
+function isForeign({ method, url, headers }: HttpRequest, origin: string | null): boolean {
+  const site = headers.get('sec-fetch-site')
+  if (method === 'OPTIONS' || site === 'same-origin' || site === 'none') return false
+  const asks = /\/stream(?:\?|$)/.test(url)
+  if (site === null) return asks && origin !== null && !isOwn(origin, headers)
+  // A link to the page is fine; a link, a frame or a window that asks is not.
+  return asks || headers.get('sec-fetch-mode') !== 'navigate'
+}
+
+// A proxy that sets `Host` to its own target says in another header what it was.
+function isOwn(origin: string, headers: HttpRequest['headers']): boolean {
+  const host = origin.replace(/^https?:\/\//, '')
+  return host === headers.get('host') || host === headers.get('x-forwarded-host')
 }

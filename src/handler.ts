@@ -2,12 +2,13 @@ import { collect } from './collect.ts'
 import { createEventSourceEncoder, events } from './dialects/events.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { withHeartbeat } from './heartbeat.ts'
-import { empty, failure, json, readBody, readCursor, stream, urlOf } from './http.ts'
-import { type Page, pageReply } from './page.ts'
+import { empty, failure, json, readBody, readCursor, stream } from './http.ts'
+import { type Page, pageRoute } from './page.ts'
 import { createReplies } from './replies.ts'
 import type { Reply } from './reply.ts'
 import { type Opening, peek, replay } from './replay.ts'
 import { type Report, toReport } from './report.ts'
+import { type Call, dispatch, type Route } from './router.ts'
 import { streamHeaders } from './sse.ts'
 import { createMemoryStore } from './stores/memory.ts'
 import type {
@@ -68,13 +69,6 @@ export interface HandlerOptions {
   readonly now?: (() => number) | undefined
 }
 
-/** What a route gets: the request, its address, and the reply id in its path. */
-interface Call {
-  readonly request: HttpRequest
-  readonly url: URL
-  readonly id: string
-}
-
 /** How a reply is to be written. */
 interface Reading {
   readonly request: HttpRequest
@@ -114,13 +108,14 @@ export function createHandler(options: HandlerOptions): Handler {
   })
 
   const routes: readonly Route[] = [
-    ['POST', /^\/chat$/, postChat],
-    ['GET', /^\/stream$/, getStream],
-    ['GET', /^\/chat\/([\w-]+)$/, resume],
-    ['DELETE', /^\/chat\/([\w-]+)$/, stop],
-    ['POST', /^\/chat\/([\w-]+)\/stop$/, stop],
-    ['GET', /^\/v1\/models$/, listModels],
-    ['GET', /^\/healthz$/, () => json(200, { status: 'ok' })],
+    { method: 'POST', path: /^\/chat$/, answer: postChat },
+    { method: 'GET', path: /^\/stream$/, answer: getStream, head: () => empty(200, streamHeaders) },
+    { method: 'GET', path: /^\/chat\/([\w-]+)$/, answer: resume, head: headOfReply },
+    { method: 'DELETE', path: /^\/chat\/([\w-]+)$/, answer: stop },
+    { method: 'POST', path: /^\/chat\/([\w-]+)\/stop$/, answer: stop },
+    { method: 'GET', path: /^\/v1\/models$/, answer: listModels },
+    { method: 'GET', path: /^\/healthz$/, answer: () => json(200, { status: 'ok' }) },
+    ...(page ? [pageRoute(page)] : []),
   ]
 
   async function postChat({ request }: Call): Promise<HttpReply> {
@@ -162,6 +157,11 @@ export function createHandler(options: HandlerOptions): Handler {
       throw new ChatError('bad-cursor', 'The last event id belongs to another reply.')
     }
     return follow(id, cursor?.after ?? 0, { request, createEncoder: events.createEncoder })
+  }
+
+  async function headOfReply({ id }: Call): Promise<HttpReply> {
+    if (!(await store.state(id))) throw unknownReply()
+    return empty(200, { ...streamHeaders, 'x-reply-id': id })
   }
 
   async function stop({ id }: Call): Promise<HttpReply> {
@@ -259,55 +259,16 @@ export function createHandler(options: HandlerOptions): Handler {
     }
   }
 
-  async function answer(request: HttpRequest): Promise<HttpReply> {
-    const url = urlOf(request)
-    const method = request.method.toUpperCase()
-    const matching = routes.filter(([, path]) => path.test(url.pathname))
-    if (matching.length === 0) return elsewhere(method, url)
-    const allow = allowed(matching)
-    if (method === 'OPTIONS') return empty(204, { allow })
-    const route = matching.find(([name]) => name === (method === 'HEAD' ? 'GET' : method))
-    if (!route) {
-      const text = `${method.slice(0, 20)} is not possible here; use ${allow}.`
-      return failure(new ChatError('method-not-allowed', text), { allow })
-    }
-    const id = route[1].exec(url.pathname)?.[1] ?? ''
-    return method === 'HEAD' ? headOf(url.pathname, id) : route[2]({ request, url, id })
-  }
-
-  /** What GET would answer, without starting or reading anything. */
-  async function headOf(path: string, id: string): Promise<HttpReply> {
-    if (path === '/stream') return empty(200, streamHeaders)
-    if (id === '') return empty(200, { 'content-type': 'application/json; charset=utf-8' })
-    if (!(await store.state(id))) return { ...failure(unknownReply()), body: '' }
-    return empty(200, { ...streamHeaders, 'x-reply-id': id })
-  }
-
-  /** The page, or nothing of ours. */
-  async function elsewhere(method: string, url: URL): Promise<HttpReply> {
-    const reading = method === 'GET' || method === 'HEAD'
-    const file = page && reading ? await pageReply(page, url.pathname) : undefined
-    if (file) return method === 'HEAD' ? { ...file, body: '' } : file
-    const text = `There is nothing at ${url.pathname.slice(0, 100)}. See POST /chat, GET /stream?prompt=… and GET /healthz.`
-    return { ...failure(new ChatError('not-found', text)), unmatched: true }
-  }
-
   return async (request) => {
     try {
-      return await answer(request)
+      return await dispatch(routes, request)
     } catch (error) {
       const known = toChatError(error)
       if (known.code === 'internal') report(known, {})
-      return failure(known)
+      const reply = failure(known)
+      return request.method === 'HEAD' ? { ...reply, body: '' } : reply
     }
   }
-}
-
-type Route = readonly [method: string, path: RegExp, answer: (call: Call) => HttpReply | Promise<HttpReply>]
-
-function allowed(routes: readonly Route[]): string {
-  const methods = routes.map(([method]) => method)
-  return [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ')
 }
 
 /** Gone before anything was sent: nobody has the id, so nobody can come back for the answer. */

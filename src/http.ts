@@ -70,9 +70,26 @@ export async function readBody(request: HttpRequest, maxBytes: number): Promise<
   }
   const length = Number(request.headers.get('content-length') ?? 0)
   if (length > maxBytes) throw tooLarge(maxBytes)
-  const text = await request.text()
+  const text = await request.text(maxBytes)
   if (text.length > maxBytes || new TextEncoder().encode(text).length > maxBytes) throw tooLarge(maxBytes)
   return parseJson(text)
+}
+
+/**
+ * What an adapter asks before it decodes a body by itself.
+ * @throws `ChatError` `unsupported-media-type` for one that is compressed, or not UTF-8.
+ */
+export function requirePlainText(headers: HttpRequest['headers']): void {
+  const encoding = headers.get('content-encoding') ?? 'identity'
+  if (encoding.toLowerCase() !== 'identity') {
+    const text = `The body must not be compressed; got content encoding ${JSON.stringify(encoding.slice(0, 60))}.`
+    throw new ChatError('unsupported-media-type', text)
+  }
+  const charset = /charset\s*=\s*"?([^";\s]+)/i.exec(headers.get('content-type') ?? '')?.[1] ?? 'utf-8'
+  if (!/^(?:utf-?8|us-ascii)$/i.test(charset)) {
+    const text = `The body must be UTF-8; got charset ${JSON.stringify(charset.slice(0, 60))}.`
+    throw new ChatError('unsupported-media-type', text)
+  }
 }
 
 /** The refusal of a body that is larger than `maxBytes`. */

@@ -1,3 +1,4 @@
+import type { Route } from './router.ts'
 import type { HttpReply } from './types.ts'
 
 /** The files of the chat page, and what it should know of this service. */
@@ -11,7 +12,10 @@ export interface Page {
   }
 }
 
-const files: Readonly<Record<string, readonly [name: string, type: string]>> = {
+type File = readonly [name: string, type: string]
+
+/** By path: these are all there are. */
+const files: Readonly<Record<string, File>> = {
   '/': ['index.html', 'text/html'],
   '/page.js': ['page.js', 'text/javascript'],
   '/page.css': ['page.css', 'text/css'],
@@ -30,12 +34,18 @@ const contentSecurityPolicy = [
   "require-trusted-types-for 'script'",
 ].join('; ')
 
-/** One of the page's files; undefined when the path is none of them. */
-export async function pageReply(page: Page, path: string): Promise<HttpReply | undefined> {
-  const file = Object.hasOwn(files, path) ? files[path] : undefined
-  if (!file) return undefined
-  const [name, type] = file
-  const text = await page.read(name)
+/** The route of the page's files. */
+export function pageRoute(page: Page): Route {
+  return {
+    method: 'GET',
+    path: /^\/(?:page\.js|page\.css)?$/,
+    answer: ({ url }) => fileReply(page, url.pathname),
+  }
+}
+
+async function fileReply({ read, info }: Page, path: string): Promise<HttpReply> {
+  const [name, type] = files[path]! // the route's pattern has the same paths
+  const text = await read(name)
   return {
     status: 200,
     headers: {
@@ -45,7 +55,7 @@ export async function pageReply(page: Page, path: string): Promise<HttpReply | u
       'referrer-policy': 'no-referrer',
       'x-content-type-options': 'nosniff',
     },
-    body: path === '/' ? withInfo(text, page.info) : text,
+    body: path === '/' ? withInfo(text, info) : text,
     settled: Promise.resolve(),
   }
 }

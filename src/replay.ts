@@ -59,7 +59,7 @@ export function replay(
       } catch (error) {
         if (ended) return end()
         end()
-        return { value: encode(terminalFor(error), ++seq), done: false }
+        return { value: encode(terminalFor(error)), done: false }
       }
     },
     async return() {

@@ -41,7 +41,8 @@ export function parseJson(text: string): unknown {
   }
   let body: unknown
   try {
-    body = JSON.parse(text)
+    // A byte order mark is no part of the text; not every decoder drops it.
+    body = JSON.parse(text.startsWith('\ufeff') ? text.slice(1) : text)
   } catch (error) {
     // The position helps, the quoted text could be somebody's words.
     const position = /position \d+/.exec((error as Error).message)?.[0]

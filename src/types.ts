@@ -78,8 +78,11 @@ export type Upstream = (
   options: { readonly signal: AbortSignal },
 ) => AsyncIterable<UpstreamDelta>
 
-/** Writes one delta as text for the wire; `''` where this dialect has nothing to say. `seq` counts from 1. */
-export type Encoder = (delta: ChatDelta, seq: number) => string
+/**
+ * Writes one delta as text for the wire; `''` where this dialect has nothing to say. `seq` counts from 1; without it
+ * the delta is in no log, and must not move a reader's cursor.
+ */
+export type Encoder = (delta: ChatDelta, seq?: number) => string
 
 /** A wire format: reads a request, writes deltas. */
 export interface Dialect {
@@ -135,8 +138,11 @@ export interface HttpRequest {
   /** Absolute, or a path with query. */
   readonly url: string
   readonly headers: { get(name: string): string | null }
-  /** The body. @throws `ChatError` `body-too-large` or `request-timeout` where the adapter enforces them. */
-  text(): Promise<string>
+  /**
+   * The body. An adapter reads no more than `maxBytes` of it, and no longer than it allows.
+   * @throws `ChatError` `body-too-large` or `request-timeout`.
+   */
+  text(maxBytes?: number): Promise<string>
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal
   /** How long the platform lets the answer take, in milliseconds; absent = as long as it likes. */

@@ -4,6 +4,7 @@ export default OpenAI
 declare class OpenAI {
   constructor(options: object)
   readonly baseURL: string
+  readonly apiKey: string | null
   readonly chat: {
     readonly completions: {
       create(

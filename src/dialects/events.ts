@@ -17,7 +17,7 @@ export const events: Dialect = {
  * The same for a bare `EventSource`: ids are `<replyId>.<seq>`, because a native reconnect brings nothing else.
  */
 export function createEventSourceEncoder(replyId: string): Encoder {
-  return (delta, seq) => event(encode(delta), `${replyId}.${seq}`)
+  return (delta, seq) => event(encode(delta), seq === undefined ? undefined : `${replyId}.${seq}`)
 }
 
 // The frequent ones by template: the same text as JSON.stringify gives, for less.

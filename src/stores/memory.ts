@@ -14,7 +14,6 @@ interface Log {
   readonly deltas: ChatDelta[]
   bytes: number
   sealedAt: number | undefined
-  lost: boolean
   readonly waiting: Set<() => void>
 }
 
@@ -22,8 +21,8 @@ interface Log {
  * Keeps replies in this process: good for one server and for tests.
  *
  * A sealed reply is forgotten after `ttlMs`, or earlier when all of them exceed `maxBytes`; then reading it throws
- * `not-found`, and a reader in the middle of it gets `gone`. Forgetting happens when replies are opened or looked
- * up, without a timer of its own.
+ * `not-found`. Who is reading it already gets it to its end. Forgetting happens when replies are opened or looked up,
+ * without a timer of its own.
  */
 export function createMemoryStore({
   ttlMs = 600_000,
@@ -42,8 +41,6 @@ export function createMemoryStore({
       sealed.delete(id)
       logs.delete(id)
       sealedBytes -= log.bytes
-      log.lost = true
-      wake(log)
     }
   }
 
@@ -51,7 +48,7 @@ export function createMemoryStore({
     create(id) {
       forgetOld()
       if (logs.has(id)) throw new ChatError('internal', 'There is a reply under this id already.')
-      logs.set(id, { deltas: [], bytes: 0, sealedAt: undefined, lost: false, waiting: new Set() })
+      logs.set(id, { deltas: [], bytes: 0, sealedAt: undefined, waiting: new Set() })
     },
 
     append(id, deltas) {
@@ -96,30 +93,22 @@ function createReader(
   const end: Batch = { value: undefined, done: true }
   let cursor = after
   let closed = false
-  let waiter: { resolve(batch: Batch): void; reject(error: ChatError): void } | undefined
+  let resolve: ((batch: Batch) => void) | undefined
 
   function advance(): void {
-    if (!waiter) return
-    const { resolve, reject } = waiter
-    if (!closed && !signal.aborted) {
-      if (log.lost) {
-        waiter = undefined
-        close()
-        reject(new ChatError('gone', 'This reply was forgotten while it was being read.'))
-        return
-      }
-      if (cursor < log.deltas.length) {
-        const value = log.deltas.slice(cursor)
-        cursor = log.deltas.length
-        waiter = undefined
-        resolve({ value, done: false })
-        return
-      }
-      if (log.sealedAt === undefined) return
+    if (!resolve) return
+    const over = closed || signal.aborted
+    if (!over && cursor >= log.deltas.length && log.sealedAt === undefined) return
+    const settle = resolve
+    resolve = undefined
+    if (over || cursor >= log.deltas.length) {
+      close()
+      settle(end)
+      return
     }
-    waiter = undefined
-    close()
-    resolve(end)
+    const value = log.deltas.slice(cursor)
+    cursor = log.deltas.length
+    settle({ value, done: false })
   }
 
   function close(): void {
@@ -133,8 +122,8 @@ function createReader(
 
   return {
     next() {
-      return new Promise<Batch>((resolve, reject) => {
-        waiter = { resolve, reject }
+      return new Promise<Batch>((settle) => {
+        resolve = settle
         advance()
       })
     },

@@ -180,7 +180,7 @@ function toUsage(value: unknown): Usage | undefined {
 
 // Only the first choice is an answer of ours: more than one is refused at the door.
 function isFirstChoice(choice: unknown): choice is Fields {
-  return isFields(choice) && !choice['index']
+  return isFields(choice) && Number(choice['index'] ?? 0) === 0
 }
 
 function isFields(value: unknown): value is Fields {

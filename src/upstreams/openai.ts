@@ -2,12 +2,16 @@ import OpenAI from 'openai'
 import { ChatError } from '../errors.ts'
 import type { ChatRequest, Upstream, UpstreamDelta } from '../types.ts'
 import { createWatchdog, type Watchdog } from '../watchdog.ts'
+import { type BodyReader, isJson, readBody, withBoundedRefusals } from './body.ts'
 import { type CompletionParser, createCompletionParser } from './completion.ts'
 import { failureInStream, failureOfStatus } from './failure.ts'
 
 export interface OpenAIOptions {
-  /** Sent as a bearer token. Servers that need none (Ollama, vLLM) ignore it. */
-  readonly apiKey: string
+  /**
+   * Sent as a bearer token; servers that need none (Ollama, vLLM) ignore it. Default: the package's environment
+   * variable, `OPENAI_API_KEY`; without either this throws at once.
+   */
+  readonly apiKey?: string | undefined
   /** Default: OpenAI's own, or the package's environment variables. */
   readonly baseURL?: string | undefined
   readonly organization?: string | undefined
@@ -61,13 +65,13 @@ export function createOpenAI({
     signal.addEventListener('abort', abort, { once: true })
     const watchdog = createWatchdog()
     let parser: CompletionParser | undefined
-    let bytes: AsyncIterator<Uint8Array> | undefined
+    let bytes: BodyReader | undefined
     try {
       watchdog.expect(headersTimeoutMs, () => attempt.abort(timeout('did not answer', headersTimeoutMs)))
       const response = await connect(client, request, learned, attempt.signal)
       watchdog.expect(firstDeltaTimeoutMs, () => attempt.abort(timeout('said nothing', firstDeltaTimeoutMs)))
       parser = await parserFor(response, maxEventBytes)
-      bytes = iterate(response.body, attempt.signal)
+      bytes = readBody(response.body, attempt.signal)
       let spoken = false
       let finishing = false
       for (let open = true; open && !parser.done;) {
@@ -80,9 +84,9 @@ export function createOpenAI({
         const deltas = parser.take()
         if (deltas.length > 0) {
           // Our reader's time is not the upstream's: the clock rests while it takes what came.
-          watchdog.hold()
+          if (!finishing) watchdog.hold()
           for (const delta of deltas) yield delta
-          watchdog.feed()
+          if (!finishing) watchdog.feed()
           if (!spoken && !parser.finished) {
             spoken = true
             watchdog.expect(idleTimeoutMs, () => attempt.abort(timeout('fell silent', idleTimeoutMs)))
@@ -93,7 +97,7 @@ export function createOpenAI({
       watchdog.stop()
       yield* parser.close()
     } catch (error) {
-      throw withoutKey(error, options.apiKey)
+      throw withoutKey(error, client.apiKey ?? '')
     } finally {
       signal.removeEventListener('abort', abort)
       if (parser?.done && bytes && !attempt.signal.aborted) await drain(bytes, attempt, watchdog)
@@ -106,13 +110,13 @@ export function createOpenAI({
 function createClient(
   options: Pick<OpenAIOptions, 'apiKey' | 'baseURL' | 'organization' | 'project' | 'fetch'>,
 ) {
-  const { apiKey, baseURL, organization, project, fetch } = options
+  const { apiKey, baseURL, organization, project, fetch = globalThis.fetch } = options
   return new OpenAI({
-    apiKey,
+    ...(apiKey ? { apiKey } : {}),
     ...(baseURL ? { baseURL } : {}),
     ...(organization ? { organization } : {}),
     ...(project ? { project } : {}),
-    ...(fetch ? { fetch } : {}),
+    fetch: withBoundedRefusals(fetch),
     maxRetries: 0,
     // Ours end earlier; this one only covers the wait for headers.
     timeout: 2 ** 31 - 1,
@@ -213,14 +217,14 @@ function toFailure(error: unknown): ChatError {
 // undici says "unexpected redirect" in the innermost cause.
 function isRedirect(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (/redirect/i.test(cause.message)) return true
+    if (/unexpected redirect/i.test(cause.message)) return true
   }
   return false
 }
 
 async function parserFor(response: Response, maxEventBytes: number): Promise<CompletionParser> {
   const type = response.headers.get('content-type') ?? 'text/event-stream'
-  if (/^\s*application\/json\b/i.test(type)) throw await failureOfJson(response, maxEventBytes)
+  if (isJson(response)) throw await failureOfJson(response)
   if (/^\s*text\/html\b/i.test(type)) {
     const message = "The model's server answered with a web page instead of a stream. Check the base URL."
     throw new ChatError('upstream-bad-response', message)
@@ -234,32 +238,20 @@ async function parserFor(response: Response, maxEventBytes: number): Promise<Com
 }
 
 /** A JSON document where a stream was asked for: an error report, or a server that does not stream. */
-async function failureOfJson(response: Response, maxBytes: number): Promise<ChatError> {
-  let text = ''
-  const decoder = new TextDecoder()
-  for await (const piece of response.body ?? []) {
-    text += decoder.decode(piece, { stream: true })
-    if (text.length > maxBytes) break
-  }
+async function failureOfJson(response: Response): Promise<ChatError> {
   let body: unknown
   try {
-    body = JSON.parse(text)
+    body = JSON.parse(await response.text())
   } catch {
     body = undefined // cut, or not JSON at all: said below
   }
   const report = typeof body === 'object' && body !== null ? failureInStream({ ...body }) : undefined
-  return (
-    report ??
-    new ChatError('upstream-bad-response', "The model's server answered with JSON instead of a stream.")
-  )
+  const text = "The model's server answered with JSON instead of a stream."
+  return report ?? new ChatError('upstream-bad-response', text)
 }
 
 /** Reads once. False at the end of the body, however it ended; what that means is the parser's to say. */
-async function readInto(
-  parser: CompletionParser,
-  bytes: AsyncIterator<Uint8Array>,
-  signal: AbortSignal,
-): Promise<boolean> {
+async function readInto(parser: CompletionParser, bytes: BodyReader, signal: AbortSignal): Promise<boolean> {
   try {
     const { value, done } = await bytes.next()
     if (!done) {
@@ -284,11 +276,7 @@ async function readInto(
 }
 
 /** Reads to the end of the body, which frees the connection for the next request; gives up when it does not come. */
-async function drain(
-  bytes: AsyncIterator<Uint8Array>,
-  attempt: AbortController,
-  watchdog: Watchdog,
-): Promise<void> {
+async function drain(bytes: BodyReader, attempt: AbortController, watchdog: Watchdog): Promise<void> {
   watchdog.expect(DRAIN_WAIT_MS, () => attempt.abort())
   try {
     while (!(await bytes.next()).done);
@@ -296,25 +284,6 @@ async function drain(
     // Aborted, or reset: the answer was whole already.
   }
 }
-
-/**
- * Reads a body until `signal` aborts. It is cancelled by hand: the fetch of Node 20 holds its signal weakly, and after
- * a garbage collection the connection would stay open although everybody has left.
- */
-function iterate(body: ReadableStream<Uint8Array> | null, signal: AbortSignal): AsyncIterator<Uint8Array> {
-  if (!body) return emptyBody()
-  const reader = body.getReader()
-  function cancel(): void {
-    reader.cancel(signal.reason).catch(() => {
-      // The fetch did see its signal.
-    })
-  }
-  if (signal.aborted) cancel()
-  else signal.addEventListener('abort', cancel, { once: true })
-  return { next: () => reader.read() as Promise<IteratorResult<Uint8Array>> }
-}
-
-async function* emptyBody(): AsyncGenerator<Uint8Array> {}
 
 // Some servers repeat the key that they refuse.
 function withoutKey(error: unknown, apiKey: string): unknown {

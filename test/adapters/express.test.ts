@@ -205,7 +205,8 @@ describe("in somebody's own app", () => {
 
     const response = await fetch(`${running.url}/chat`, { ...question, signal: AbortSignal.timeout(3000) })
 
-    expect(response.status).toBe(400)
+    expect(response.status).toBe(500)
+    expect(await response.text()).toContain('did not leave it in `request.body`')
   })
 
   test.each([post('/chat', { prompt: 'hi' }), bare('GET /stream?prompt=hi')])(

@@ -109,7 +109,7 @@ const bad: Record<string, [string, RegExp]> = {
   PORT: ['65536', /^PORT must be a whole number from 0 to 65535; got "65536"$/],
   AWS_LAMBDA_HTTP_ENDPOINT: ['localhost', /^AWS_LAMBDA_HTTP_ENDPOINT must be host:port; got "localhost"$/],
   OPENAI_API_KEY: ['sk-canary\nnext', /^OPENAI_API_KEY must consist of printable ASCII/],
-  OPENAI_BASE_URL: ['ftp://user:canary@host', /^OPENAI_BASE_URL must be a URL that begins with http/],
+  OPENAI_BASE_URL: ['http://user:canary@host', /^OPENAI_BASE_URL must not hold a user name or password/],
   CHAT_URL: ['nowhere', /^CHAT_URL must be a URL/],
   CORS_ORIGINS: [
     'https://a.example/',

@@ -43,6 +43,10 @@ describe('without CORS_ORIGINS', () => {
     // An <img> or a <script> of another site sends no origin.
     bare('GET /stream?prompt=hi', ['Sec-Fetch-Site: cross-site', 'Sec-Fetch-Mode: no-cors']),
     bare('GET /v1/models', page('https://evil.example')),
+    // A frame, a window or a link that asks; a sibling's page; a page on plain http, where browsers say less.
+    bare('GET /stream?prompt=hi', ['Sec-Fetch-Site: cross-site', 'Sec-Fetch-Mode: navigate']),
+    bare('GET /stream?prompt=hi', page('https://other.example', 'same-site')),
+    bare('GET /stream?prompt=hi', ['Origin: http://evil.example']),
   ])('a page of another site is refused: %j', async (request) => {
     const { status, headers, body } = await ask(closed, request)
 
@@ -98,7 +102,7 @@ describe('with CORS_ORIGINS', () => {
       expect(answer.status).toBe(200)
       expect(answer.headers).toMatchObject({
         'access-control-allow-origin': origin,
-        'access-control-expose-headers': 'x-reply-id',
+        'access-control-expose-headers': 'x-reply-id, retry-after',
         vary: 'origin',
       })
       expect(answer.headers).not.toHaveProperty('access-control-allow-credentials')

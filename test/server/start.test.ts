@@ -45,7 +45,7 @@ test('it listens on this machine alone unless it is told otherwise', async () =>
 
 test('with a key or a base address the line names the model and the host, and no key', async () => {
   const server = launcher.launch({
-    OPENAI_BASE_URL: 'http://user-name:pass-word@127.0.0.1:9/v1?key=query-key',
+    OPENAI_BASE_URL: 'http://127.0.0.1:9/v1?key=query-key',
     OPENAI_API_KEY: 'canary-key',
     OPENAI_MODEL: 'tiny',
   })
