@@ -113,11 +113,13 @@ describe.skipIf(missing)('under the real Lambda runtime', () => {
       return state()
     }
 
-    const before = await run(40)
-    const after = await run(200)
+    const states = [await run(40)]
+    for (let i = 0; i < 4; i++) states.push(await run(60))
 
-    expect(after.resources.length).toBeLessThanOrEqual(before.resources.length)
-    expect(after.heap - before.heap).toBeLessThan(1_000_000)
+    // Caches fill and code is compiled, now and then; what is left behind by requests grows every time.
+    const growth = states.slice(1).map(({ heap }, i) => heap - states[i]!.heap)
+    expect(Math.min(...growth)).toBeLessThan(150_000)
+    expect(states.at(-1)!.resources.length).toBeLessThanOrEqual(states[0]!.resources.length)
     expect(hosts.lambda.logs()).not.toContain('MaxListenersExceededWarning')
     expect(hosts.lambda.exits).toEqual([])
   })
@@ -158,16 +160,13 @@ describe.skipIf(missing)('before the function would be cut off', () => {
   })
 
   test('a client that takes nothing does not hold the function beyond its time', async () => {
-    const sent = new Promise<void>((resolve) => {
-      hosts.upstream.script = async (response) => {
-        openStream(response)
-        for (let i = 0; i < 20_000; i++) await send(response, say('x'.repeat(1000)))
-        response.end(finish('stop'), resolve)
-      }
-    })
+    hosts.upstream.script = async (response) => {
+      openStream(response)
+      for (let i = 0; i < 20_000 && !response.destroyed; i++) await send(response, say('x'.repeat(1000)))
+      response.end(finish('stop'))
+    }
 
     const response = await openUnread(`${hosts.lambda.url}/stream?prompt=Hi`)
-    await sent
     await hosts.lambda.idle()
     response.destroy()
     hosts.upstream.script = stream(answer('Next.'))

@@ -13,8 +13,10 @@ export interface CuttingProxy {
 
 export interface CuttingProxyOptions {
   readonly target: string
-  /** The n-th event stream is cut as soon as this much of it has been passed on; later ones are left alone. */
+  /** The n-th event stream is passed on up to here, and then cut; later ones are left alone. */
   readonly cutAt: readonly RegExp[]
+  /** Awaited before each cut: what breaks at once may take with it what was on its way. */
+  readonly beforeCut: () => Promise<unknown>
   /** Pages of its own, by path: HTML. */
   readonly pages?: Readonly<Record<string, string>>
 }
@@ -23,6 +25,7 @@ export interface CuttingProxyOptions {
 export async function startCuttingProxy({
   target,
   cutAt,
+  beforeCut,
   pages = {},
 }: CuttingProxyOptions): Promise<CuttingProxy> {
   const requests: [path: string, lastEventId?: string][] = []
@@ -40,10 +43,12 @@ export async function startCuttingProxy({
       passed += chunk.toString('latin1')
       client.write(chunk)
       if (!cutAt[nth]?.test(passed)) return
-      response.removeAllListeners('data').destroy()
-      // What was passed on still arrives; the body does not end.
-      client.socket?.destroySoon()
-      cuts[nth]?.open()
+      response.removeAllListeners('data').removeAllListeners('end').pause()
+      void beforeCut().finally(() => {
+        response.destroy()
+        client.destroy()
+        cuts[nth]?.open()
+      })
     })
   }
 
