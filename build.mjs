@@ -1,7 +1,7 @@
 // Builds everything into dist/, or another directory: `node build.mjs [--out DIR]`. With --dev: the server and the
 // page alone, watched and restarted.
 import { spawn } from 'node:child_process'
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import * as esbuild from 'esbuild'
@@ -31,7 +31,12 @@ const targets = {
   },
   web: {
     bundle: true,
-    entryPoints: { page: 'web/page.ts' },
+    entryPoints: [
+      { in: 'web/page.ts', out: 'page' },
+      { in: 'web/page.css', out: 'page' },
+      { in: 'web/index.html', out: 'index' },
+    ],
+    loader: { '.html': 'copy' },
     outdir: `${out}/web`,
     format: 'esm',
     target: 'es2022',
@@ -67,19 +72,10 @@ async function buildAll() {
       const { metafile } = await esbuild.build(options)
       await writeFile(`${out}/meta/${name}.json`, JSON.stringify(metafile))
     }),
-    copyPage(`${out}/web`),
     buildLibrary(),
   ])
   // The function's page lies beside its bundle, and is read when somebody asks for it.
   await cp(`${out}/web`, `${out}/lambda/chat/web`, { recursive: true })
-}
-
-async function copyPage(directory) {
-  await mkdir(directory, { recursive: true })
-  const css = await readFile('web/page.css', 'utf8')
-  const { code } = await esbuild.transform(css, { loader: 'css', minify: true, target: 'es2022' })
-  await writeFile(`${directory}/page.css`, code)
-  await cp('web/index.html', `${directory}/index.html`)
 }
 
 /** The library: plain modules with declarations, as TypeScript writes them. */
@@ -126,9 +122,10 @@ async function develop() {
       })
     },
   }
-  const copyOnEnd = { name: 'copy', setup: (build) => void build.onEnd(() => copyPage(`${out}/web`)) }
-  const web = await esbuild.context({ ...targets.web, plugins: [copyOnEnd], logLevel: 'warning' })
+  const web = await esbuild.context({ ...targets.web, logLevel: 'warning' })
   const server = await esbuild.context({ ...targets.server, plugins: [restartOnEnd], logLevel: 'warning' })
+  // The page is there when the server says that it is.
+  await web.rebuild()
   await web.watch()
   await server.watch()
 

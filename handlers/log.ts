@@ -40,7 +40,11 @@ function detail(cause: Error): string {
   return typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,40}$/.test(code) ? code : ''
 }
 
-function places({ stack = '' }: Error): readonly string[] {
-  const lines = stack.split('\n').filter((line) => /^\s+at /.test(line))
+// Without the message, which can hold a stack of its own: people ask about those.
+function places({ stack = '', message }: Error): readonly string[] {
+  const lines = stack
+    .replace(message, '')
+    .split('\n')
+    .filter((line) => /^\s+at /.test(line))
   return lines.slice(0, 3).map((line) => line.trim())
 }

@@ -209,7 +209,7 @@ function fromResults(results: readonly ToolResult[]): string[] {
 function inWords(text: string): string {
   try {
     const value: unknown = JSON.parse(text)
-    if (!isObject(value)) return quote(String(text), 300)
+    if (!isObject(value)) return quote(text, 300)
     const members = Object.entries(value).map(([key, member]) => {
       return `${key} is ${typeof member === 'string' ? member : JSON.stringify(member)}`
     })

@@ -1,5 +1,6 @@
 import { ChatError } from './errors.ts'
 import { empty, failure } from './http.ts'
+import { isHead } from './router.ts'
 import type { Handler, HttpReply, HttpRequest } from './types.ts'
 
 export interface CorsOptions {
@@ -28,8 +29,8 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
     if (!granted && isForeign(request, origin)) {
       const who = origin === null ? 'other sites' : origin.slice(0, 200)
       const text = `Pages of ${who} may not use this service: add the origin to the allowed ones (CORS_ORIGINS).`
-      const error = new ChatError('origin-not-allowed', text)
-      return passable(failure(error), request)
+      const refusal = failure(new ChatError('origin-not-allowed', text))
+      return passable(isHead(request) ? { ...refusal, body: '' } : refusal, request)
     }
     const reply = await handler(request)
     if (!granted) return reply

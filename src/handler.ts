@@ -8,7 +8,7 @@ import { createReplies } from './replies.ts'
 import type { Reply } from './reply.ts'
 import { type Opening, peek, replay } from './replay.ts'
 import { type Report, toReport } from './report.ts'
-import { type Call, dispatch, type Route } from './router.ts'
+import { type Call, dispatch, isHead, type Route } from './router.ts'
 import { streamHeaders } from './sse.ts'
 import { createMemoryStore } from './stores/memory.ts'
 import type {
@@ -266,7 +266,7 @@ export function createHandler(options: HandlerOptions): Handler {
       const known = toChatError(error)
       if (known.code === 'internal') report(known, {})
       const reply = failure(known)
-      return request.method === 'HEAD' ? { ...reply, body: '' } : reply
+      return isHead(request) ? { ...reply, body: '' } : reply
     }
   }
 }

@@ -51,6 +51,7 @@ function methodsOf(routes: readonly Route[]): string {
   return [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ')
 }
 
-function isHead({ method }: HttpRequest): boolean {
+/** Whether only the head of an answer is asked for. */
+export function isHead({ method }: HttpRequest): boolean {
   return method.toUpperCase() === 'HEAD'
 }

@@ -1,6 +1,6 @@
 /** Bytes of a response, one read after the other. */
 export interface BodyReader {
-  next(): Promise<IteratorResult<Uint8Array, unknown>>
+  next(): Promise<ReadableStreamReadResult<Uint8Array>>
   /** Gives up what is left, and its connection. */
   cancel(): void
 }
@@ -19,7 +19,7 @@ export function readBody(body: ReadableStream<Uint8Array> | null, signal: AbortS
   }
   if (signal.aborted) cancel()
   else signal.addEventListener('abort', cancel, { once: true })
-  return { next: () => reader.read() as Promise<IteratorResult<Uint8Array, unknown>>, cancel }
+  return { next: () => reader.read(), cancel }
 }
 
 /** What is read of a document where a stream was asked for: enough for any error report. */
@@ -34,8 +34,9 @@ export function withBoundedRefusals(fetch: typeof globalThis.fetch): typeof glob
     const response = await fetch(input, init)
     if (response.ok && !isJson(response)) return response
     const parts = await readStart(response.body, init?.signal ?? new AbortController().signal)
-    const { status, statusText, headers } = response
-    return new Response(parts.length > 0 ? new Blob(parts) : null, { status, statusText, headers })
+    const { status, headers } = response
+    // Made anew, it may have no status above 599; and no reason phrase in another alphabet, so it has none.
+    return new Response(parts.length > 0 ? new Blob(parts) : null, { status: Math.min(status, 599), headers })
   }
 }
 
@@ -56,10 +57,13 @@ async function readStart(
       const { value, done } = await reader.next()
       if (signal.aborted) throw signal.reason
       if (done) break
-      const part = new Uint8Array((value as Uint8Array).subarray(0, room))
+      const part = new Uint8Array(value.subarray(0, room))
       room -= part.length
       parts.push(part)
     }
+  } catch {
+    if (signal.aborted) throw signal.reason
+    // Cut, or not compressed as it says: it is the same refusal all the same.
   } finally {
     reader.cancel()
   }

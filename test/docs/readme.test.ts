@@ -27,12 +27,14 @@ async function run(file: string, env: Record<string, string>, pattern: RegExp): 
   })
   children.push(child)
   let output = ''
-  for await (const piece of child.stdout!) {
-    output += String(piece)
-    const match = pattern.exec(output)
-    if (match) return match
-  }
-  throw new Error(`${file} ended without printing ${String(pattern)}: ${output}`)
+  return new Promise((resolve, reject) => {
+    child.stdout.on('data', (piece: Buffer) => {
+      output += piece.toString()
+      const match = pattern.exec(output)
+      if (match) resolve(match)
+    })
+    child.once('exit', () => reject(new Error(`${file} ended without ${String(pattern)}: ${output}`)))
+  })
 }
 
 test.each(['express.mjs', 'lambda.mjs', 'generator.mjs', 'event-source.html'])(
@@ -49,7 +51,10 @@ test('the server prints the ready line of the README and answers its curl comman
 
   const streamed = await (await fetch(`${url}/stream?prompt=hi`)).text()
   const known = (text: string): string =>
-    text.replace(/id: [\w-]{22}/g, 'id: ID').replace(/"id":"[\w-]{22}"/, '"id":"ID"').replace(/\d{13}/, 'TIME')
+    text
+      .replace(/id: [\w-]{22}/g, 'id: ID')
+      .replace(/"id":"[\w-]{22}"/, '"id":"ID"')
+      .replace(/\d{13}/, 'TIME')
   const shown = /```text\n(retry: 1000[\s\S]+?)\n```/.exec(readme)![1]!
   expect(known(streamed).startsWith(known(shown))).toBe(true)
   expect(streamed).toMatch(/"type":"usage"[^\n]+\n\n.+\n.+"type":"finish","reason":"stop"}\n\n$/)
@@ -68,7 +73,9 @@ test('the Express example streams below its path', async () => {
   })
   children.push(child)
 
-  const body = await eventually(async () => (await fetch(`http://127.0.0.1:${port}/ai/stream?prompt=hi`)).text())
+  const body = await eventually(async () =>
+    (await fetch(`http://127.0.0.1:${port}/ai/stream?prompt=hi`)).text(),
+  )
 
   expect(body).toContain('"type":"finish","reason":"stop"')
 })
@@ -85,9 +92,17 @@ test('every npm script that the documents name exists', async () => {
   const { scripts } = JSON.parse(await readFile(new URL('package.json', root), 'utf8')) as {
     scripts: Record<string, string>
   }
-  const files = ['README.md', 'CONTRIBUTING.md', 'docs/deploy.md', 'docs/configuration.md', 'docs/dependencies.md']
+  const files = [
+    'README.md',
+    'CONTRIBUTING.md',
+    'docs/deploy.md',
+    'docs/configuration.md',
+    'docs/dependencies.md',
+  ]
   const texts = await Promise.all(files.map((file) => readFile(new URL(file, root), 'utf8')))
-  const named = texts.flatMap((text) => [...text.matchAll(/npm run ([a-z][a-z:-]*)/g)].map(([, name]) => name!))
+  const named = texts.flatMap((text) =>
+    [...text.matchAll(/npm run ([a-z][a-z:-]*)/g)].map(([, name]) => name!),
+  )
 
   expect(named.filter((name) => !(name in scripts))).toEqual([])
 })

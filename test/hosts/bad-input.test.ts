@@ -221,7 +221,11 @@ const rows: Readonly<
     405,
     { code: 'method-not-allowed', message: /POST is not possible at \/stream; use GET, HEAD, OPTIONS/ },
   ],
-  'POST to the page': [{ method: 'POST', path: '/' }, 405, { code: 'method-not-allowed', message: /use GET, HEAD/ }],
+  'POST to the page': [
+    { method: 'POST', path: '/' },
+    405,
+    { code: 'method-not-allowed', message: /use GET, HEAD/ },
+  ],
   'a cursor that is none': [
     { path: '/chat/reply-1', headers: { 'last-event-id': '-1' } },
     400,

@@ -52,7 +52,6 @@ describe.skipIf(!hasChromium() || (await missingRuntime()))(
         response.end()
       }
 
-      const tab = await browser.newPage()
       await tab.goto(`${proxy.url}/bare`)
       await tab.waitForFunction('source.readyState === EventSource.CLOSED', null, { timeout: 20_000 })
       const shown = await tab.locator('#text').textContent()

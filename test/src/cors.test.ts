@@ -1,0 +1,84 @@
+import { describe, expect, test } from 'vitest'
+import { withCors } from '../../src/cors.ts'
+import { createHandler } from '../../src/handler.ts'
+import { type Asking, http, script, stop, textOf } from './kit.ts'
+
+const listed = 'https://chat.example'
+const asks = '/stream?prompt=hi'
+
+function service() {
+  const scripted = script([stop])
+  const handler = withCors(createHandler({ upstream: scripted.upstream, model: 'm' }), { origins: [listed] })
+  return { handler, asked: scripted.asked }
+}
+
+async function answer(url: string, headers: Record<string, string>, more: Asking = {}) {
+  const { handler, asked } = service()
+  const reply = await handler(http(url, { ...more, headers }))
+  return { reply, body: await textOf(reply), asked: asked.length }
+}
+
+describe('where browsers say nothing but the origin, on plain http', () => {
+  const host = 'relay.example:3000'
+  const origin = `http://${host}`
+
+  test.each<[string, Record<string, string>, number]>([
+    ['our own page', { origin, host }, 200],
+    ['our own page behind a proxy', { origin, host: 'app:8080', 'x-forwarded-host': host }, 200],
+    ['our own page behind a proxy with https', { origin: `https://${host}`, host }, 200],
+    ['a page on another port', { origin: 'http://relay.example:4000', host }, 403],
+    ['a page whose host ends like ours', { origin: `http://evil-${host}`, host }, 403],
+    ['a page whose host begins like ours', { origin: `http://${host}.evil.example`, host }, 403],
+    ['a sandboxed frame', { origin: 'null', host }, 403],
+    ['a listed page', { origin: listed, host }, 200],
+    ['a program', { host }, 200],
+  ])('%s that asks is answered with its due', async (_, headers, status) => {
+    const { reply, asked } = await answer(asks, headers)
+
+    expect([reply.status, asked]).toEqual([status, status === 200 ? 1 : 0])
+  })
+})
+
+describe('where browsers say where a request comes from', () => {
+  test.each<[site: string, mode: string, url: string, status: number]>([
+    ['same-origin', 'cors', asks, 200],
+    ['none', 'navigate', asks, 200],
+    ['same-site', 'cors', asks, 403],
+    ['cross-site', 'no-cors', asks, 403],
+    ['cross-site', 'navigate', asks, 403],
+    ['cross-site', 'navigate', '/stream', 403],
+    ['cross-site', 'navigate', '/ai/../stream?prompt=hi', 403],
+    ['cross-site', 'navigate', '//stream?prompt=hi', 403],
+    ['cross-site', 'navigate', '/healthz', 200],
+    ['cross-site', 'cors', '/healthz', 403],
+    ['same-site', 'no-cors', '/healthz', 403],
+  ])('%s, %s: GET %s is %i', async (site, mode, url, status) => {
+    const { reply } = await answer(url, { 'sec-fetch-site': site, 'sec-fetch-mode': mode })
+
+    expect(reply.status).toBe(status)
+  })
+
+  test('a refused HEAD has no body', async () => {
+    const { reply, body } = await answer(asks, { 'sec-fetch-site': 'cross-site' }, { method: 'HEAD' })
+
+    expect([reply.status, body]).toEqual([403, ''])
+  })
+})
+
+describe("in somebody's own app", () => {
+  const foreign = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors' }
+  const preflight = { origin: listed, 'access-control-request-method': 'POST' }
+
+  test.each<[string, string, string, Record<string, string>, boolean]>([
+    ['a foreign page asks for ours', 'GET', asks, foreign, false],
+    ['a foreign page asks for ours with a method we have not', 'PUT', '/chat', foreign, false],
+    ['a foreign page asks for theirs', 'GET', '/orders', foreign, true],
+    ['a listed page may preflight ours', 'OPTIONS', '/chat', preflight, false],
+    ['a listed page may preflight theirs', 'OPTIONS', '/orders', preflight, true],
+  ])('%s: only theirs is theirs to answer', async (_, method, url, headers, theirs) => {
+    const { reply, asked } = await answer(url, headers, { method })
+
+    expect(reply.unmatched ?? false).toBe(theirs)
+    expect(asked).toBe(0)
+  })
+})
