@@ -81,9 +81,9 @@ export async function serve(handler: Handler, { event, stream, context, from }: 
     out = from(stream, { statusCode: reply.status, headers: reply.headers })
     // The head leaves with the first write, and is lost without one.
     out.write('')
-    await writeBody(out, reply.body, over.signal)
+    await orAborted(writeBody(out, reply.body, over.signal), over.signal)
     // Once the stream has ended the environment may be frozen: nothing of ours may still be running then.
-    await settledOr(reply.settled, over.signal)
+    await orAborted(reply.settled, over.signal)
   } finally {
     clearTimeout(timer)
     over.abort()
@@ -154,11 +154,12 @@ function inSmallPieces(frames: AsyncIterableIterator<string>): AsyncIterableIter
   }
 }
 
-function settledOr(settled: Promise<void>, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
+/** Waits for something, but not when `signal` aborts: it may never come then. */
+function orAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    work.then(resolve, reject)
+    if (signal.aborted) resolve()
     signal.addEventListener('abort', () => resolve(), { once: true })
-    void settled.then(resolve)
   })
 }
 

@@ -26,8 +26,8 @@ function offering(pieces: number): Upstream {
 }
 
 /** The server, and how much a response of it ever held back. */
-async function listen(pieces: number, stallTimeoutMs: number) {
-  const store = createMemoryStore()
+async function listen(pieces: number, stallTimeoutMs: number, ttlMs = 600_000) {
+  const store = createMemoryStore({ ttlMs })
   const upstream = offering(pieces)
   const answer = relay({
     ...fixed,
@@ -119,4 +119,22 @@ test('twenty clients that read nothing cost twenty small buffers', async () => {
   expect(total).toBeLessThan(20 * 256 * 1024)
   for (const wire of wires) wire.leave('RST')
   await vi.waitUntil(() => running?.sockets.size === 0)
+})
+
+test('a slow client reads an answer to its end that is kept for no time at all', async () => {
+  const { store, held, host } = await listen(250, 20_000, 0)
+  const wire = await dial(host.port)
+  wire.socket.pause()
+  wire.send(post('/chat', { prompt: 'hi' }, ['Connection: close']))
+  await vi.waitUntil(() => held.most > 0)
+  // Whoever asks for anything makes the store forget what is over.
+  await vi.waitUntil(async () => (await store.state('reply-1')) === undefined, { timeout: 10_000 })
+  const other = await fetch(`${host.url}/chat/reply-1`)
+
+  wire.socket.resume()
+
+  const { body } = split(await wire.closed)
+  expect(other.status).toBe(404)
+  expect(body.match(/^id: .*$/gm)).toHaveLength(252)
+  expect(body.slice(-60)).toContain('id: 252\ndata: {"type":"finish","reason":"stop"}\n\n')
 })

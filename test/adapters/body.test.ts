@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type Host, host, hosts, relay } from './host.ts'
 import { bare, dial, post, split } from './raw.ts'
@@ -44,6 +45,28 @@ describe.each(hosts)('on %s', (_, listen) => {
     expect(split(await wire.until('\r\n\r\n')).status).toBe(status)
     wire.leave()
   })
+
+  test.each([
+    [LIMIT, LIMIT, 200],
+    [3 * LIMIT, 3 * LIMIT, 200],
+    [3 * LIMIT, 3 * LIMIT + 1, 413],
+    [100, 100, 200],
+    [100, 101, 413],
+  ])(
+    "the handler's own limit of %i bytes is the only one: %i are %i",
+    async (maxBodyBytes, bytes, status) => {
+      running = await listen({ upstream: saying('hi'), maxBodyBytes })
+
+      const response = await fetch(`${running.url}/chat`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: body(bytes),
+      })
+
+      expect(response.status).toBe(status)
+      expect(await response.text()).toContain(status === 200 ? '"finish"' : `at most ${maxBodyBytes} bytes`)
+    },
+  )
 
   test.each([
     ['with a length', `${head}Content-Length: ${64 * LIMIT}\r\n\r\n`, (text: string) => text],
@@ -107,6 +130,8 @@ describe.each(hosts)('on %s', (_, listen) => {
     ['[1]', 'application/json', 400, 'invalid-request'],
     ['{"prompt":"hi"}', 'text/plain', 415, 'unsupported-media-type'],
     ['{"prompt":"hi"}', 'application/jsonp', 415, 'unsupported-media-type'],
+    ['{"prompt":"hi"}', 'application/json; charset=utf-16', 415, 'unsupported-media-type'],
+    ['{"prompt":"hi"}', 'application/json; charset="iso-8859-1"', 415, 'unsupported-media-type'],
     [`${'['.repeat(40)}${']'.repeat(40)}`, 'application/json', 422, 'limit-exceeded'],
     ['{"messages":[{"role":"system","content":"x"}]}', 'application/json', 422, 'role-not-allowed'],
   ])('the body %j as %s is %i %s', async (text, type, status, code) => {
@@ -122,6 +147,41 @@ describe.each(hosts)('on %s', (_, listen) => {
     expect(response.status).toBe(status)
     expect(await response.json()).toMatchObject({ error: { code } })
     expect(script.asked).toHaveLength(0)
+  })
+
+  test.each(['gzip', 'GZIP', 'br', 'deflate, gzip'])(
+    'a body in %s is 415, with a sentence',
+    async (encoding) => {
+      const script = createScript()
+      running = await listen({ upstream: script.upstream })
+
+      const response = await fetch(`${running.url}/chat`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'content-encoding': encoding },
+        body: gzipSync('{"prompt":"hi"}'),
+      })
+
+      expect(response.status).toBe(415)
+      expect(await response.json()).toEqual({
+        error: {
+          code: 'unsupported-media-type',
+          message: `The body must not be compressed; got content encoding "${encoding}".`,
+        },
+      })
+      expect(script.asked).toHaveLength(0)
+    },
+  )
+
+  test('a body that begins with a byte order mark is understood', async () => {
+    running = await listen({ upstream: saying('hi') })
+
+    const response = await fetch(`${running.url}/chat`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json; charset=utf-8' },
+      body: '\ufeff{"prompt":"hi"}',
+    })
+
+    expect(await response.text()).toContain('"finish"')
   })
 })
 

@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib'
 import express, { type RequestHandler } from 'express'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createHandler, withCors } from '../../src/index.ts'
@@ -191,6 +192,22 @@ describe("in somebody's own app", () => {
     )
 
     const response = await fetch(`${running.url}/chat`, { ...json, body: '{"prompt":"grüß dich"}' })
+
+    expect(await response.text()).toBe(hello)
+  })
+
+  test('a body that a parser before us has decompressed is understood', async () => {
+    running = await host(
+      express()
+        .use(express.json())
+        .use(relay({ ...fixed, upstream: saying('Hél', 'lo 🌍') })),
+    )
+
+    const response = await fetch(`${running.url}/chat`, {
+      method: 'POST',
+      headers: { ...json.headers, 'content-encoding': 'gzip' },
+      body: gzipSync('{"prompt":"grüß dich"}'),
+    })
 
     expect(await response.text()).toBe(hello)
   })

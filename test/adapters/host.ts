@@ -43,8 +43,8 @@ type RelayOptions = Partial<HandlerOptions> & Pick<HandlerOptions, 'upstream'> &
 export const fixed = { model: 'test-model', createId: () => 'reply-1', now: () => 1_700_000_000_000 }
 
 /** The adapter with a handler of its own. */
-export function relay(options: RelayOptions) {
-  return toExpress(createHandler({ model: 'test-model', ...options }), options)
+export function relay({ bodyTimeoutMs, stallTimeoutMs, ...options }: RelayOptions) {
+  return toExpress(createHandler({ model: 'test-model', ...options }), { bodyTimeoutMs, stallTimeoutMs })
 }
 
 type Listen = (options: RelayOptions) => Promise<Host>

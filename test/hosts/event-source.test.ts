@@ -64,18 +64,9 @@ describe.skipIf(!hasChromium() || (await missingRuntime()))(
       expect(shown).toBe(tokens.join(''))
       expect(hosts.upstream.asked.length - before).toBe(1)
       const path = '/stream?prompt=hi'
-      const [first, ...reconnects] = proxy.requests
-      const cursors = reconnects.map(([, lastEventId]) =>
-        Number(/^reply-1\.(\d+)$/.exec(lastEventId ?? '')?.[1]),
-      )
-      expect(first).toEqual([path])
-      expect(reconnects.map(([at]) => at)).toEqual(reconnects.map(() => path))
-      // A reset can swallow what was on its way, so how far the browser had got is not known; that it goes on is.
-      expect(cursors).toEqual(cursors.toSorted((one, other) => one - other))
-      // start, ten texts and finish are events 1 to 12.
-      expect(cursors.at(-1)).toBe(12)
-      expect(reconnects.length).toBeGreaterThanOrEqual(2)
-      expect(proxy.requests.length).toBe(atTheEnd)
+      // start, ten texts and finish are events 1 to 12; the fifth was the last before the first cut.
+      expect(proxy.requests).toEqual([[path], [path, 'reply-1.5'], [path, 'reply-1.12']])
+      expect(atTheEnd).toBe(3)
     })
   },
 )

@@ -66,6 +66,20 @@ describe.skipIf(missing)('the server and the function, built and configured as t
     },
   )
 
+  test('refuse a page of another site, and ask nobody', async () => {
+    const before = upstream.asked.length
+    const headers = {
+      origin: 'https://other.example',
+      'sec-fetch-site': 'cross-site',
+      'sec-fetch-mode': 'cors',
+    }
+
+    const { status, body } = await both({ path: '/stream?prompt=Hi', headers })
+
+    expect({ status, body }).toEqual({ status: 403, body: expect.stringContaining('origin-not-allowed') })
+    expect(upstream.asked.length).toBe(before)
+  })
+
   test('send the key to the upstream and to nobody else', async () => {
     await both(post({ prompt: 'Hi' }))
 

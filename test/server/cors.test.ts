@@ -73,6 +73,16 @@ describe('without CORS_ORIGINS', () => {
     expect(Object.keys(answer.headers).filter((name) => name.startsWith('access-control'))).toEqual([])
   })
 
+  test.each([
+    ['our own page on plain http', ['Origin: http://localhost']],
+    ['our own page behind a proxy', ['X-Forwarded-Host: relay.example', 'Origin: https://relay.example']],
+  ])('%s, in a browser that says no more, is answered', async (_, headers) => {
+    const { status, body } = await ask(closed, bare('GET /stream?prompt=hi', headers))
+
+    expect(status).toBe(200)
+    expect(body).toContain('"type":"finish"')
+  })
+
   test('a link on another site leads to the page', async () => {
     const { status } = await ask(
       closed,

@@ -86,11 +86,18 @@ const asError = (message: string): string =>
 const asEvent = (text: string): string => `data: ${text}\n\n`
 const events = 'text/event-stream'
 
+const asCode = (words: string): string =>
+  JSON.stringify({ error: { message: 'No.', code: KEY, type: words } })
+const asQuestion = (): string => JSON.stringify({ error: { message: 'No.', code: WORDS, type: WORDS } })
 const asParam = (words: string): string => JSON.stringify({ error: { message: words, param: KEY } })
 
 test.each([
   [400, asError, 'application/json'],
   [400, asParam, 'application/json'],
+  [400, asCode, 'application/json'],
+  [400, asQuestion, 'application/json'],
+  [500, asCode, 'application/json'],
+  [200, (words: string) => asEvent(asCode(words)), events],
   [401, asError, 'application/json'],
   [403, (words: string) => words, 'text/plain'],
   [404, asError, 'application/json'],

@@ -1,6 +1,7 @@
 import { createServer } from 'node:net'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { host } from '../adapters/host.ts'
+import { dial, post, split } from '../adapters/raw.ts'
 import { createLauncher, type Launcher, portOf } from './process.ts'
 
 let launcher: Launcher
@@ -140,3 +141,43 @@ test.each([
   expect(portOf(url)).toBe(port)
   expect((await fetch(`http://localhost:${port}/healthz`)).status).toBe(200)
 })
+
+test('a body that comes too slowly is told so, in JSON', async () => {
+  const server = launcher.launch({ OPENAI_API_KEY: 'any', BODY_TIMEOUT_MS: '300' })
+  const wire = await dial(portOf(await server.ready))
+
+  wire.send(post('/chat', { prompt: 'hi' }).slice(0, -3))
+
+  const { status, body } = split(await wire.closed)
+  expect(status).toBe(408)
+  expect(JSON.parse(body)).toMatchObject({
+    error: { code: 'request-timeout', message: 'The body did not arrive within 300 ms.' },
+  })
+})
+
+// Tells on stderr what the platform's own server is made with.
+const telling = `
+  import http from 'node:http'
+  import { syncBuiltinESMExports } from 'node:module'
+  const { createServer } = http
+  http.createServer = (options, listener) => {
+    console.error(JSON.stringify(options))
+    return createServer(options, listener)
+  }
+  syncBuiltinESMExports()`
+
+test.each(['1', '15000', '120000', '2147483647'])(
+  'of all limits of time, the one of the body comes first, because it says what is wrong: BODY_TIMEOUT_MS=%s',
+  async (ms) => {
+    const server = launcher.launch({
+      OPENAI_API_KEY: 'any',
+      BODY_TIMEOUT_MS: ms,
+      NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(telling)}"`,
+    })
+    await server.ready
+
+    const limits = JSON.parse(server.stderr) as { headersTimeout: number; requestTimeout: number }
+    // The platform looks at the whole request: the body's time begins when its head is there.
+    expect(limits.requestTimeout).toBeGreaterThan(limits.headersTimeout + Number(ms))
+  },
+)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { events } from '../../src/dialects/events.ts'
+import { createEventSourceEncoder, events } from '../../src/dialects/events.ts'
 import { ChatError } from '../../src/errors.ts'
 import { peek, replay } from '../../src/replay.ts'
 import { createMemoryStore } from '../../src/stores/memory.ts'
@@ -38,6 +38,12 @@ function firstId(bytes: string): number | undefined {
   return id === undefined ? undefined : Number(id)
 }
 
+/** Where a reader stands: the last event id it was told. */
+function lastId(bytes: string): number | undefined {
+  const id = [...bytes.matchAll(/^id: (?:r\.)?(\d+)$/gm)].at(-1)?.[1]
+  return id === undefined ? undefined : Number(id)
+}
+
 describe('replay', () => {
   test('gives a reader that resumes after n exactly the bytes that follow n', async () => {
     const words = fc.array(fc.string({ unit: 'binary' }), { maxLength: 30 })
@@ -60,6 +66,30 @@ describe('replay', () => {
         expect(full).toBe(deltas.map((delta, i) => encode(delta, i + 1)).join(''))
         expect(rest).toBe(full.slice(full.length - rest.length))
         expect(firstId(rest)).toBe(after === deltas.length ? undefined : after + 1)
+      }),
+    )
+  })
+
+  test('tells of a log that fails without moving the cursor: after the last id comes the rest', async () => {
+    const words = fc.array(fc.string({ unit: 'binary' }), { maxLength: 20 })
+    const encoders = fc.constantFrom(encode, createEventSourceEncoder('r'))
+    await fc.assert(
+      fc.asyncProperty(words, fc.nat(25), fc.nat(25), encoders, async (said, from, length, encoder) => {
+        const deltas = [start, ...said.map(text), finish]
+        const after = Math.min(from, deltas.length)
+        const read = deltas.slice(after, after + length)
+        const { read: readAgain } = logOf(...deltas)
+        const full = deltas.map((delta, i) => encoder(delta, i + 1)).join('')
+
+        const failing = batchesOf(read, new ChatError('gone', 'Lost.'))
+        const first = (await all(replay(failing, { after, encode: encoder }))).join('')
+        const last = lastId(first) ?? after
+        const rest = (await all(replay(readAgain(last), { after: last, encode: encoder }))).join('')
+
+        expect(last).toBe(after + read.length)
+        expect(deltasIn(first).at(-1)).toMatchObject({ type: 'error', code: 'gone' })
+        const saidBefore = first.slice(0, first.lastIndexOf('data: {"type":"error"'))
+        expect(full.endsWith(saidBefore + rest)).toBe(true)
       }),
     )
   })

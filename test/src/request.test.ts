@@ -272,6 +272,12 @@ describe('JSON', () => {
     },
   )
 
+  test('may follow one byte order mark', () => {
+    expect(parseJson('\ufeff{"prompt":"\ufeffhi"}')).toEqual({ prompt: '\ufeffhi' })
+    expect(refusal(() => parseJson('\ufeff\ufeff{}')).code).toBe('invalid-json')
+    expect(refusal(() => parseJson('\ufeff')).code).toBe('invalid-json')
+  })
+
   test('may be 32 levels deep, and not 33', () => {
     expect(parseJson(nested(32))).toBeDefined()
     expect(parseJson(nested(32, ['{"a":', '}']).replace(':}', ':1}'))).toBeDefined()

@@ -86,6 +86,27 @@ describe('a reader that comes back', () => {
   })
 })
 
+test('an answer that is kept for no time at all is read to its end, whatever else is asked meanwhile', async () => {
+  const scripted = script([hel, 'wait', lo, stop], ended)
+  const store = createMemoryStore({ ttlMs: 0 })
+  let number = 0
+  const createId = (): string => `r${++number}`
+  const handler = createHandler({ upstream: scripted.upstream, model: 'm', store, createId })
+  const reply = await handler(http('/chat', { body: { prompt: 'hi' } }))
+  const frames = reply.body as AsyncIterableIterator<string> // it is streamed
+  const first = await frames.next()
+  scripted.release()
+  await reply.settled
+
+  const other = await handler(http('/chat', { body: { prompt: 'hi' } }))
+  const gone = await handler(http('/chat/r1'))
+  const rest = await textOf({ body: frames })
+
+  expect(deltasIn(String(first.value) + rest).slice(1)).toEqual([hel, lo, stop])
+  expect(deltasIn(await textOf(other)).slice(1)).toEqual(ended)
+  expect(gone.status).toBe(404)
+})
+
 describe('a cursor', () => {
   test.each<[string, string, string, number, string | undefined]>([
     ['at the end of an answer that is over', '/chat/r1', '4', 204, undefined],

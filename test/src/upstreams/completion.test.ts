@@ -251,6 +251,16 @@ describe('whatever comes', () => {
     expect(textIn(deltas)).toBe('Hello')
   })
 
+  test.each([0, '0', null, undefined])('the choice with the index %j is the first one', (index) => {
+    const choice = (number: unknown, content: string) => ({ index: number, delta: { content } })
+    const both = { choices: [choice(1, 'no'), choice('1', 'no'), choice(index, 'Hello')] }
+
+    const { deltas, failure } = parse([stream(both, finish, '[DONE]')])
+
+    expect(failure).toBeUndefined()
+    expect(textIn(deltas)).toBe('Hello')
+  })
+
   test('what comes after [DONE] does not count', () => {
     const { deltas, failure } = parse([
       stream(saying('Hel'), finish, '[DONE]', saying('lo'), { error: 'no' }),

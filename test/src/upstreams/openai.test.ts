@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { streamChat } from '../../../src/chat.ts'
 import type { ChatDelta, ChatRequest, Upstream } from '../../../src/types.ts'
 import { createOpenAI, type OpenAIOptions } from '../../../src/upstreams/openai.ts'
@@ -142,6 +142,37 @@ test.each([
   expect(origin.connections()).toBe(1)
 })
 
+describe('without a key of its own', () => {
+  const key = 'Canary7f3a9b2e41d8'
+  afterEach(() => void vi.unstubAllEnvs())
+
+  test("it uses the package's environment variable, and repeats it as little as any other", async () => {
+    vi.stubEnv('OPENAI_API_KEY', key)
+    const origin = await serve((response, _, { headers: { authorization = '' } }) => {
+      if (origin.bodies.length === 1) return refuse(response, `No such key: ${authorization.slice(7)}`)
+      response.writeHead(401, { 'content-type': 'application/json' })
+      response.end(JSON.stringify({ error: { message: authorization } }))
+    })
+    const upstream = createOpenAI({ baseURL: origin.url })
+
+    const rejected = (await ask(upstream)).at(-1)
+    const refused = (await ask(upstream)).at(-1)
+
+    expect(origin.headers.map(({ authorization }) => authorization)).toEqual(
+      Array.from({ length: 2 }, () => `Bearer ${key}`),
+    )
+    expect(rejected).toMatchObject({ code: 'upstream-rejected', message: expect.stringContaining('[key]') })
+    expect(refused).toMatchObject({ code: 'upstream-auth' })
+    expect(JSON.stringify([rejected, refused])).not.toContain(key)
+  })
+
+  test('it says so at once where there is no such variable either', () => {
+    vi.stubEnv('OPENAI_API_KEY', undefined)
+
+    expect(() => createOpenAI({ baseURL: 'http://127.0.0.1:9/v1' })).toThrow(/OPENAI_API_KEY.*\./s)
+  })
+})
+
 test.each([301, 302, 303, 307, 308])('a redirect (%i) is not followed', async (status) => {
   const elsewhere = await serve(whole)
   const origin = await serve((response) => {
@@ -268,11 +299,15 @@ describe('its clocks', () => {
     await until(() => closed, 500)
   })
 
-  test('after the finish reason, comments do not keep an answer open', async () => {
+  test.each([
+    ['comments', ': waiting\n\n'],
+    ['more words', hello],
+    ['finish reasons', finish],
+  ])('after the finish reason, %s do not keep an answer open', async (_, frame) => {
     let beat: ReturnType<typeof setInterval> | undefined
     const origin = await serve((response) => {
       response.writeHead(200, sse).write(hello + finish)
-      beat = setInterval(() => response.write(': waiting\n\n'), 300)
+      beat = setInterval(() => response.write(frame), 300)
       response.on('close', () => clearInterval(beat))
     })
     const began = performance.now()
