@@ -1,4 +1,3 @@
-import * as z from 'zod/mini'
 import { ChatError } from './errors.ts'
 import type { ChatMessage, DialectRequest, RequestLimits } from './types.ts'
 
@@ -8,27 +7,40 @@ const MAX_DEPTH = 32
 /** Roles that only the service may speak in: a page that could use them could rewrite its instructions. */
 const reservedRoles = ['system', 'developer', 'tool', 'function']
 
-const range = (low: number, high: number) => z.optional(z.number().check(z.gte(low), z.lte(high)))
-const positive = z.optional(z.int().check(z.gte(1)))
+/** Says what a value must be, when it is not; `undefined` when it is. */
+type Check = (value: unknown) => string | undefined
 
-// Field names are those of OpenAI's Chat Completions API, as every user of such a server knows them.
-const chatRequest = z.strictObject({
-  messages: z
-    .array(z.strictObject({ role: z.enum(['user', 'assistant']), content: z.string() }))
-    .check(z.minLength(1)),
-  model: z.optional(z.string().check(z.minLength(1), z.maxLength(200))),
-  stream: z.optional(z.boolean()),
-  n: z.optional(z.literal(1)),
-  temperature: range(0, 2),
-  top_p: range(0, 1),
-  max_tokens: positive,
-  max_completion_tokens: positive,
-  stop: z.optional(z.union([z.string(), z.array(z.string()).check(z.maxLength(4))])),
-  seed: z.optional(z.int()),
-  presence_penalty: range(-2, 2),
-  frequency_penalty: range(-2, 2),
-  reasoning_effort: z.optional(z.string().check(z.minLength(1), z.maxLength(32))),
-})
+/** The fields beside `messages`. Their names are those of OpenAI's Chat Completions API, which users know. */
+const fields = {
+  model: textUpTo(200),
+  stream: (value) => (typeof value === 'boolean' ? undefined : 'a boolean'),
+  n: (value) => (value === 1 ? undefined : '1'),
+  temperature: numberFrom(0, 2),
+  top_p: numberFrom(0, 1),
+  max_tokens: wholeFrom(1),
+  max_completion_tokens: wholeFrom(1),
+  stop: (value) => (isStop(value) ? undefined : 'a string or an array of at most 4 strings'),
+  seed: wholeFrom(Number.MIN_SAFE_INTEGER),
+  presence_penalty: numberFrom(-2, 2),
+  frequency_penalty: numberFrom(-2, 2),
+  reasoning_effort: textUpTo(32),
+} as const satisfies Record<string, Check>
+
+/** What is left of a body once its fields were checked. */
+interface Fields {
+  readonly messages: readonly ChatMessage[]
+  readonly model?: string
+  readonly stream?: boolean
+  readonly temperature?: number
+  readonly top_p?: number
+  readonly max_tokens?: number
+  readonly max_completion_tokens?: number
+  readonly stop?: string | readonly string[]
+  readonly seed?: number
+  readonly presence_penalty?: number
+  readonly frequency_penalty?: number
+  readonly reasoning_effort?: string
+}
 
 /**
  * Parses a JSON body.
@@ -61,32 +73,26 @@ export function parseJson(text: string): unknown {
  * @throws `ChatError` that names the field, what it must be and what it was.
  */
 export function readChatRequest(body: unknown, { maxMessages }: RequestLimits): DialectRequest {
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+  if (!isObject(body)) {
     throw new ChatError('invalid-request', `The body must be a JSON object; got ${kindOf(body)}.`)
   }
-  const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null))
-  const asked = withMessages(given)
-  const { messages } = asked
-  if (Array.isArray(messages) && messages.length > maxMessages) {
-    const text = `\`messages\` may hold at most ${maxMessages} messages; got ${messages.length}. Leave out the oldest.`
-    throw new ChatError('limit-exceeded', text, { param: 'messages' })
-  }
-  const result = chatRequest.safeParse(asked)
-  if (!result.success) throw explain(result.error.issues[0]!, asked)
-  const fields = result.data
+  const asked = withMessages(Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null)))
+  requireMessages(asked['messages'], maxMessages)
+  for (const [name, value] of Object.entries(asked)) if (name !== 'messages') requireField(name, value)
+  const checked = asked as unknown as Fields // field by field, just now
   return {
-    stream: fields.stream ?? true,
+    stream: checked.stream ?? true,
     chat: {
-      model: fields.model,
-      messages: fields.messages,
-      temperature: fields.temperature,
-      topP: fields.top_p,
-      maxOutputTokens: fields.max_completion_tokens ?? fields.max_tokens,
-      stop: fields.stop,
-      seed: fields.seed,
-      presencePenalty: fields.presence_penalty,
-      frequencyPenalty: fields.frequency_penalty,
-      reasoningEffort: fields.reasoning_effort,
+      model: checked.model,
+      messages: checked.messages.map(({ role, content }) => ({ role, content })),
+      temperature: checked.temperature,
+      topP: checked.top_p,
+      maxOutputTokens: checked.max_completion_tokens ?? checked.max_tokens,
+      stop: checked.stop,
+      seed: checked.seed,
+      presencePenalty: checked.presence_penalty,
+      frequencyPenalty: checked.frequency_penalty,
+      reasoningEffort: checked.reasoning_effort,
     },
   }
 }
@@ -110,81 +116,93 @@ function withMessages({ prompt, ...rest }: Record<string, unknown>): Record<stri
   return { ...rest, messages: promptMessages(prompt) }
 }
 
-function explain(issue: z.core.$ZodIssue, body: unknown): ChatError {
-  const value = issue.path.reduce(
-    (at: unknown, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], // zod walked this path already
-    body,
-  )
-  const param = pathOf(issue.path)
-  if (issue.path.at(-1) === 'role' && typeof value === 'string' && reservedRoles.includes(value)) {
-    const text = `\`${param}\` must be "user" or "assistant"; got "${value}". Instructions are set on the server.`
-    return new ChatError('role-not-allowed', text, { param })
+function requireMessages(messages: unknown, maxMessages: number): void {
+  if (!Array.isArray(messages)) throw wrong('messages', 'an array', messages)
+  if (messages.length === 0) throw wrong('messages', 'a non-empty array', messages)
+  if (messages.length > maxMessages) {
+    const text = `\`messages\` may hold at most ${maxMessages} messages; got ${messages.length}. Leave out the oldest.`
+    throw new ChatError('limit-exceeded', text, { param: 'messages' })
   }
-  if (issue.code === 'unrecognized_keys') {
-    const key = pathOf([...issue.path, String(issue.keys[0]).slice(0, 60)])
-    return new ChatError('invalid-request', `\`${key}\` is not a field of this request.`, { param: key })
-  }
-  const where = param === '' ? 'The body' : `\`${param}\``
-  return new ChatError(
-    'invalid-request',
-    `${where} must be ${expectation(issue)}; got ${show(value, issue.path)}.`,
-    {
-      param,
-    },
-  )
+  messages.forEach(requireMessage)
 }
 
-function expectation(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'invalid_type':
-      return issue.expected === 'int' ? 'a whole number' : withArticle(issue.expected)
-    case 'invalid_value':
-      return oneOf(issue.values)
-    case 'invalid_union':
-      return 'a string or an array of at most 4 strings'
-    case 'too_small':
-      return sized.includes(issue.origin) ? `a non-empty ${issue.origin}` : `at least ${issue.minimum}`
-    case 'too_big':
-      return issue.origin === 'string'
-        ? `at most ${issue.maximum} characters long`
-        : `at most ${issue.maximum}`
-    default:
-      return 'valid'
+function requireMessage(message: unknown, index: number): void {
+  const at = `messages[${index}]`
+  if (!isObject(message)) throw wrong(at, 'an object', message)
+  const { role, content } = message
+  if (typeof role === 'string' && reservedRoles.includes(role)) {
+    const text = `\`${at}.role\` must be "user" or "assistant"; got "${role}". Instructions are set on the server.`
+    throw new ChatError('role-not-allowed', text, { param: `${at}.role` })
+  }
+  if (role !== 'user' && role !== 'assistant') throw wrong(`${at}.role`, 'one of "user", "assistant"', role)
+  if (typeof content !== 'string') throw wrong(`${at}.content`, 'a string', content)
+  const other = Object.keys(message).find((key) => key !== 'role' && key !== 'content')
+  if (other !== undefined) throw unknownField(`${at}.${other}`)
+}
+
+function requireField(name: string, value: unknown): void {
+  if (!Object.hasOwn(fields, name)) throw unknownField(name)
+  const expectation = fields[name as keyof typeof fields](value) // an own key, just now
+  if (expectation !== undefined) throw wrong(name, expectation, value)
+}
+
+function textUpTo(length: number): Check {
+  return (value) => {
+    if (typeof value !== 'string') return 'a string'
+    if (value === '') return 'a non-empty string'
+    return value.length > length ? `at most ${length} characters long` : undefined
   }
 }
 
-/** Kinds of values whose minimum is a length; it is 1 wherever this file sets one. */
-const sized: readonly string[] = ['array', 'string']
+function numberFrom(low: number, high: number): Check {
+  return (value) => {
+    if (typeof value !== 'number') return 'a number'
+    if (value < low) return `at least ${low}`
+    return value > high ? `at most ${high}` : undefined
+  }
+}
 
-function oneOf(values: readonly unknown[]): string {
-  const words = values.map((value) => JSON.stringify(value))
-  return words.length === 1 ? words[0]! : `one of ${words.join(', ')}`
+function wholeFrom(low: number): Check {
+  return (value) => {
+    if (!Number.isSafeInteger(value)) return 'a whole number'
+    return (value as number) < low ? `at least ${low}` : undefined // a number, just now
+  }
+}
+
+function isStop(value: unknown): boolean {
+  if (typeof value === 'string') return true
+  return Array.isArray(value) && value.length <= 4 && value.every((item) => typeof item === 'string')
+}
+
+function wrong(param: string, expectation: string, value: unknown): ChatError {
+  const text = `\`${param}\` must be ${expectation}; got ${show(param, value)}.`
+  return new ChatError('invalid-request', text, { param })
+}
+
+function unknownField(path: string): ChatError {
+  const param = path.slice(0, 80)
+  return new ChatError('invalid-request', `\`${param}\` is not a field of this request.`, { param })
 }
 
 // Words of a conversation are never repeated; a role, a number, a model's name are.
-const spoken = ['messages', 'content', 'prompt', 'stop']
+const spoken = /(?:^messages(?:\[\d+\])?|content|prompt|stop)$/
 
-function show(value: unknown, path: readonly PropertyKey[]): string {
-  const mayQuote = path.length > 0 && !spoken.includes(String(path.at(-1))) && typeof path.at(-1) === 'string'
-  if (mayQuote && (typeof value === 'number' || typeof value === 'boolean')) return String(value)
-  if (mayQuote && typeof value === 'string') return JSON.stringify(value.slice(0, 40))
-  return Array.isArray(value) && value.length === 0 ? 'an empty array' : kindOf(value)
+function show(param: string, value: unknown): string {
+  if (Array.isArray(value) && value.length === 0) return 'an empty array'
+  if (spoken.test(param)) return kindOf(value)
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 40))
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : kindOf(value)
 }
 
 function kindOf(value: unknown): string {
   if (value === undefined) return 'nothing'
   if (value === null) return 'null'
-  return withArticle(Array.isArray(value) ? 'array' : typeof value)
+  const kind = Array.isArray(value) ? 'array' : typeof value
+  return `${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind}`
 }
 
-function withArticle(noun: string): string {
-  return `${/^[aeiou]/.test(noun) ? 'an' : 'a'} ${noun}`
-}
-
-function pathOf(path: readonly PropertyKey[]): string {
-  return path
-    .map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${String(key)}`))
-    .join('')
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isDeeper(value: unknown, levels: number): boolean {
