@@ -5,64 +5,13 @@ import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import * as esbuild from 'esbuild'
-import { leanOpenAI } from './build.openai.mjs'
+import { targetsIn } from './build.targets.mjs'
 
 const { out, dev } = parseArgs({
   options: { out: { type: 'string', default: 'dist' }, dev: { type: 'boolean', default: false } },
 }).values
 
-/** CommonJS packages inside an ES module ask for `require`. */
-const requireBanner = {
-  js: "import{createRequire as createRequire_}from'node:module';const require=createRequire_(import.meta.url);",
-}
-
-/** @type {esbuild.BuildOptions} */
-const node = { bundle: true, platform: 'node', format: 'esm', legalComments: 'none', metafile: true }
-
-/** @type {Record<string, esbuild.BuildOptions>} */
-const targets = {
-  server: {
-    ...node,
-    entryPoints: { server: 'handlers/server.ts' },
-    outdir: out,
-    target: 'node20',
-    sourcemap: true,
-    banner: requireBanner,
-  },
-  web: {
-    bundle: true,
-    entryPoints: [
-      { in: 'web/page.ts', out: 'page' },
-      { in: 'web/page.css', out: 'page' },
-      { in: 'web/index.html', out: 'index' },
-    ],
-    loader: { '.html': 'copy' },
-    outdir: `${out}/web`,
-    format: 'esm',
-    target: 'es2022',
-    minify: true,
-    metafile: true,
-  },
-  chat: {
-    ...node,
-    entryPoints: { index: 'handlers/lambda.ts' },
-    outdir: `${out}/lambda/chat`,
-    outExtension: { '.js': '.mjs' },
-    target: 'node24',
-    minify: true,
-    plugins: [leanOpenAI],
-  },
-  api: {
-    ...node,
-    entryPoints: { index: 'handlers/api.ts' },
-    outdir: `${out}/lambda/api`,
-    outExtension: { '.js': '.cjs' },
-    format: 'cjs',
-    target: 'node24',
-    minify: true,
-    plugins: [leanOpenAI],
-  },
-}
+const targets = targetsIn(out)
 
 async function buildAll() {
   await rm(out, { recursive: true, force: true })

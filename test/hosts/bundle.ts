@@ -1,51 +1,31 @@
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build, type BuildOptions, type Plugin, transform } from 'esbuild'
+import { build, type BuildOptions } from 'esbuild'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-const node: BuildOptions = {
-  absWorkingDir: root,
-  bundle: true,
-  platform: 'node',
-  format: 'esm',
-  legalComments: 'none',
+// Plain JavaScript without declarations.
+const targets = new URL('../../build.targets.mjs', import.meta.url).href
+const { targetsIn } = (await import(targets)) as {
+  targetsIn: (out: string) => Record<'server' | 'web' | 'chat' | 'api', BuildOptions>
 }
 
-// Plain JavaScript without declarations.
-const lean = new URL('../../build.openai.mjs', import.meta.url).href
-const { leanOpenAI } = (await import(lean)) as { leanOpenAI: Plugin }
+/** The project's own programs, and the one of these tests, which is built as the streaming function is. */
+function programsIn(directory: string) {
+  const { chat, api, server, web } = targetsIn(directory)
+  return {
+    chat: { ...chat, outdir: directory },
+    subject: { ...chat, outdir: directory, entryPoints: { index: 'test/hosts/entry.ts' } },
+    api: { ...api, outdir: directory },
+    // Outside of the project nothing says that `.js` is a module.
+    server: { ...server, outExtension: { '.js': '.mjs' } },
+    web,
+  }
+}
 
-// As in build.mjs, which builds when it is imported; only the places differ.
-const targets = {
-  chat: {
-    entry: 'handlers/lambda.ts',
-    file: 'index.mjs',
-    options: { target: 'node24', minify: true, plugins: [leanOpenAI] },
-  },
-  subject: {
-    entry: 'test/hosts/entry.ts',
-    file: 'index.mjs',
-    options: { target: 'node24', minify: true, plugins: [leanOpenAI] },
-  },
-  api: {
-    entry: 'handlers/api.ts',
-    file: 'index.cjs',
-    options: { target: 'node24', minify: true, plugins: [leanOpenAI], format: 'cjs' },
-  },
-  server: {
-    entry: 'handlers/server.ts',
-    file: 'server.mjs',
-    options: {
-      target: 'node20',
-      banner: {
-        js: "import{createRequire as createRequire_}from'node:module';const require=createRequire_(import.meta.url);",
-      },
-    },
-  },
-} satisfies Record<string, { entry: string; file: string; options: BuildOptions }>
+const files = { chat: 'index.mjs', subject: 'index.mjs', api: 'index.cjs', server: 'server.mjs' }
 
 /** A directory with one built program, as it would be deployed. */
 export interface Bundle {
@@ -56,33 +36,14 @@ export interface Bundle {
 }
 
 /** Builds a program into a directory of its own, with the page beside it unless it shall be missing. */
-export async function bundle(target: keyof typeof targets, { page = true } = {}): Promise<Bundle> {
-  const { entry, file, options } = targets[target]
+export async function bundle(target: keyof typeof files, { page = true } = {}): Promise<Bundle> {
   const directory = await mkdtemp(join(tmpdir(), `deltarelay-${target}-`))
-  const outfile = join(directory, file)
-  await Promise.all([
-    build({ ...node, ...options, entryPoints: [entry], outfile, logLevel: 'error' }),
-    page ? buildPage(join(directory, 'web')) : undefined,
-  ])
-  return { directory, file: outfile, remove: () => rm(directory, { recursive: true, force: true }) }
-}
-
-async function buildPage(directory: string): Promise<void> {
-  await mkdir(directory)
-  await build({
-    absWorkingDir: root,
-    bundle: true,
-    entryPoints: { page: 'web/page.ts' },
-    outdir: directory,
-    format: 'esm',
-    target: 'es2022',
-    minify: true,
-  })
-  const { code } = await transform(await readFile(join(root, 'web/page.css'), 'utf8'), {
-    loader: 'css',
-    minify: true,
-    target: 'es2022',
-  })
-  await writeFile(join(directory, 'page.css'), code)
-  await cp(join(root, 'web/index.html'), join(directory, 'index.html'))
+  const programs = programsIn(directory)
+  const wanted = page ? [programs[target], programs.web] : [programs[target]]
+  await Promise.all(wanted.map((options) => build({ ...options, absWorkingDir: root, logLevel: 'error' })))
+  return {
+    directory,
+    file: join(directory, files[target]),
+    remove: () => rm(directory, { recursive: true, force: true }),
+  }
 }
