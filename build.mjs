@@ -78,12 +78,15 @@ async function develop() {
   await web.watch()
   await server.watch()
 
-  for (const signal of ['SIGINT', 'SIGTERM']) {
-    process.on(signal, () => {
-      stopping = true
-      restarting = restarting.then(restart).then(() => process.exit(0))
-    })
+  function stop() {
+    stopping = true
+    restarting = restarting.then(restart).then(() => process.exit(0))
   }
+  process.on('SIGINT', stop)
+  process.on('SIGTERM', stop)
+  // npm, when it is told to end, ends the shell between us without a word to us.
+  const parent = process.ppid
+  if (process.env.npm_lifecycle_event) setInterval(() => process.ppid === parent || stop(), 500)
 }
 
 await (dev ? develop() : buildAll())
