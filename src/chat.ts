@@ -13,6 +13,8 @@ export interface StreamChatOptions {
   readonly retries?: number | undefined
   /** 0 ≤ n < 1, for the jitter of the waits between. */
   readonly random?: (() => number) | undefined
+  /** Told when the model's server has taken the request; where an upstream does not say, never. */
+  readonly onAccept?: (() => void) | undefined
   /** Told of the failure behind an `error` delta, whole, with its cause. */
   readonly onError?: ((error: ChatError) => void) | undefined
 }
@@ -30,13 +32,22 @@ export async function* streamChat(
   request: ChatRequest,
   options: StreamChatOptions,
 ): AsyncGenerator<ChatDelta> {
-  const { upstream, signal, id, now = Date.now, retries = 0, random = Math.random, onError } = options
+  const {
+    upstream,
+    signal,
+    id,
+    now = Date.now,
+    retries = 0,
+    random = Math.random,
+    onAccept,
+    onError,
+  } = options
   const start: ChatDelta = { type: 'start', id, model: request.model, createdAt: now() }
   let started = false
   let finished = false
   for (let attempt = 0; ; attempt++) {
     try {
-      for await (const delta of upstream(request, { signal })) {
+      for await (const delta of upstream(request, { signal, onAccept })) {
         if (!started) {
           started = true
           yield start

@@ -193,7 +193,8 @@ export function createHandler(options: HandlerOptions): Handler {
       leave()
       return { ...failure(reply.failure, { 'x-reply-id': reply.id }), settled: reply.settled }
     }
-    if (request.signal.aborted) await abandon(reply)
+    // From here on it lingers: the request was taken, and who asked may come back for the answer.
+    if (request.signal.aborted && !reply.accepted) await abandon(reply)
     const encode = createEncoder(reply.id)
     const frames = replay(batches, { after: 0, encode, preamble: preamble?.(reply.id), onEnd: leave })
     return stream(reply.id, withHeartbeat(frames, { everyMs: heartbeatMs }), reply.settled)
@@ -271,7 +272,7 @@ export function createHandler(options: HandlerOptions): Handler {
   }
 }
 
-/** Gone before anything was sent: nobody has the id, so nobody can come back for the answer. */
+/** Gone before there was anything to come back for. */
 async function abandon(reply: Reply): Promise<void> {
   await reply.stop(leftEarly())
 }

@@ -18,6 +18,7 @@ export {
   type StreamStore,
   type Upstream,
   type UpstreamDelta,
+  type UpstreamOptions,
   type Usage,
 } from './types.ts'
 export { createOpenAI, type OpenAIOptions } from './upstreams/openai.ts'

@@ -56,8 +56,8 @@ export function createReplies(options: RepliesOptions): Replies {
       lingerMs,
       maxBytes: maxReplyBytes,
       totalTimeoutMs: Math.max(0, Math.min(totalTimeoutMs, remainingMs)),
-      produce: (signal, failed) =>
-        streamChat(request, { upstream, signal, id, retries, now: () => createdAt, onError: failed }),
+      produce: (signal, told) =>
+        streamChat(request, { upstream, signal, id, retries, now: () => createdAt, ...told }),
     })
     running.set(id, reply)
     void reply.settled.then(() => {

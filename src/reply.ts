@@ -8,14 +8,21 @@ export interface ReplyOptions {
   readonly store: StreamStore
   /** What the reply begins with when it is ended before its producer said anything. */
   readonly start: ChatDelta
-  /** Makes the deltas, from `start` on; ends soon after its signal aborts. Reports the failure behind an `error`. */
-  readonly produce: (signal: AbortSignal, onError: (error: ChatError) => void) => AsyncIterable<ChatDelta>
+  /** Makes the deltas, from `start` on; ends soon after its signal aborts, and says what no delta says. */
+  readonly produce: (signal: AbortSignal, told: Told) => AsyncIterable<ChatDelta>
   /** How long the reply goes on without a reader, in milliseconds. */
   readonly lingerMs: number
   /** How long the whole answer may take, in milliseconds. */
   readonly totalTimeoutMs: number
   /** How many characters the answer may have. */
   readonly maxBytes: number
+}
+
+export interface Told {
+  /** The failure behind an `error`. */
+  readonly onError: (error: ChatError) => void
+  /** The model's server has taken the request. */
+  readonly onAccept: () => void
 }
 
 /** A reply that is being produced. */
@@ -25,6 +32,8 @@ export interface Reply {
   readonly settled: Promise<void>
   /** What ended the reply, when it ended as an error. */
   readonly failure: ChatError | undefined
+  /** Whether the model's server has taken the request: before that it costs nothing. */
+  readonly accepted: boolean
   /** Seals the log with what `reason` says and aborts the upstream. False when the reply was over already. */
   stop(reason: ChatError): Promise<boolean>
   /** A reader came; call the result when it left. Without readers the reply ends after `lingerMs`. */
@@ -43,6 +52,11 @@ export function startReply(options: ReplyOptions): Reply {
   let size = 0
   let over = false
   let failure: ChatError | undefined
+  let accepted = false
+  const told: Told = {
+    onError: (error) => void (failure ??= error),
+    onAccept: () => void (accepted = true),
+  }
   let linger: ReturnType<typeof setTimeout> | undefined
   const deadline = setTimer(() => {
     const text = `The answer was not complete after ${totalTimeoutMs} ms, which is all the time it may take.`
@@ -75,7 +89,7 @@ export function startReply(options: ReplyOptions): Reply {
   }
 
   async function record(): Promise<void> {
-    for await (const delta of produce(controller.signal, (error) => (failure ??= error))) {
+    for await (const delta of produce(controller.signal, told)) {
       if (over) return
       size += lengthOf(delta)
       if (size > maxBytes) {
@@ -125,6 +139,9 @@ export function startReply(options: ReplyOptions): Reply {
     settled: run(),
     get failure() {
       return failure
+    },
+    get accepted() {
+      return accepted || recorded > 0
     },
     stop,
     join,

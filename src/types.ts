@@ -73,10 +73,13 @@ export interface ChatRequest {
  * Asks a model and yields what it says, `finish` last. Failure is thrown, best as a `ChatError`.
  * It ends soon after `signal` aborts, even while nothing arrives, and leaves nothing open behind it.
  */
-export type Upstream = (
-  request: ChatRequest,
-  options: { readonly signal: AbortSignal },
-) => AsyncIterable<UpstreamDelta>
+export type Upstream = (request: ChatRequest, options: UpstreamOptions) => AsyncIterable<UpstreamDelta>
+
+export interface UpstreamOptions {
+  readonly signal: AbortSignal
+  /** To be called when the model's server has taken the request: from here on an answer may cost. */
+  readonly onAccept?: (() => void) | undefined
+}
 
 /**
  * Writes one delta as text for the wire; `''` where this dialect has nothing to say. `seq` counts from 1; without it

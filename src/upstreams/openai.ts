@@ -58,7 +58,7 @@ export function createOpenAI({
   const client = createClient(options)
   const learned: Dialect = { includeUsage: true, maxTokensField: maxTokensFieldOf(client.baseURL) }
 
-  return async function* ask(request, { signal }): AsyncGenerator<UpstreamDelta> {
+  return async function* ask(request, { signal, onAccept }): AsyncGenerator<UpstreamDelta> {
     signal.throwIfAborted()
     const attempt = new AbortController()
     const abort = (): void => attempt.abort(signal.reason)
@@ -69,6 +69,7 @@ export function createOpenAI({
     try {
       watchdog.expect(headersTimeoutMs, () => attempt.abort(timeout('did not answer', headersTimeoutMs)))
       const response = await connect(client, request, learned, attempt.signal)
+      onAccept?.()
       watchdog.expect(firstDeltaTimeoutMs, () => attempt.abort(timeout('said nothing', firstDeltaTimeoutMs)))
       parser = await parserFor(response, maxEventBytes)
       bytes = readBody(response.body, attempt.signal)
