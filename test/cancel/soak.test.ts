@@ -6,7 +6,7 @@ import { bare, dial, post, type Wire } from '../adapters/raw.ts'
 import { type Bundle, bundle } from '../server/bundle.ts'
 import type { Holding } from './soak-server.ts'
 
-const WARM_UP = 200
+const WARM_UP = 600
 const CYCLES = 1000
 const SAMPLES = 5
 const AT_ONCE = 20
