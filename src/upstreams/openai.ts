@@ -31,7 +31,7 @@ export interface OpenAIOptions {
 type Params = OpenAI.ChatCompletionCreateParamsStreaming
 
 /** What this server was found not to understand; learned from its refusals, kept as long as the upstream. */
-interface Dialect {
+interface Manners {
   includeUsage: boolean
   maxTokensField: 'max_tokens' | 'max_completion_tokens'
 }
@@ -56,7 +56,7 @@ export function createOpenAI({
   ...options
 }: OpenAIOptions): Upstream {
   const client = createClient(options)
-  const learned: Dialect = { includeUsage: true, maxTokensField: maxTokensFieldOf(client.baseURL) }
+  const learned: Manners = { includeUsage: true, maxTokensField: maxTokensFieldOf(client.baseURL) }
 
   return async function* ask(request, { signal, onAccept }): AsyncGenerator<UpstreamDelta> {
     signal.throwIfAborted()
@@ -131,11 +131,11 @@ function createClient(
 async function connect(
   client: OpenAI,
   request: ChatRequest,
-  learned: Dialect,
+  learned: Manners,
   signal: AbortSignal,
 ): Promise<Response> {
   // A server that refuses both names of the token limit would otherwise be asked for ever.
-  const tried = new Set<Dialect['maxTokensField']>()
+  const tried = new Set<Manners['maxTokensField']>()
   for (;;) {
     const used = { ...learned }
     tried.add(used.maxTokensField)
@@ -150,7 +150,7 @@ async function connect(
   }
 }
 
-function toParams(request: ChatRequest, { includeUsage, maxTokensField }: Dialect): Params {
+function toParams(request: ChatRequest, { includeUsage, maxTokensField }: Manners): Params {
   const params = {
     model: request.model,
     messages: request.messages,
@@ -170,7 +170,7 @@ function toParams(request: ChatRequest, { includeUsage, maxTokensField }: Dialec
 }
 
 /** What a refusal teaches about the server; undefined when it is about something else. */
-function lessonOf(error: unknown, request: ChatRequest, used: Dialect): Partial<Dialect> | undefined {
+function lessonOf(error: unknown, request: ChatRequest, used: Manners): Partial<Manners> | undefined {
   if (!(error instanceof OpenAI.APIError) || (error.status !== 400 && error.status !== 422)) return undefined
   const words = `${error.message} ${error.param ?? ''}`
   if (used.includeUsage && /stream_options|include_usage/.test(words)) return { includeUsage: false }
@@ -189,7 +189,7 @@ function unsupported(field: string, code: unknown, words: string): boolean {
 }
 
 // `max_tokens` is deprecated, and refused by reasoning models, where these hosts are; elsewhere the new name is rare.
-function maxTokensFieldOf(baseURL: string): Dialect['maxTokensField'] {
+function maxTokensFieldOf(baseURL: string): Manners['maxTokensField'] {
   return /(?:^|\.)(?:openai|azure)\.com$/.test(new URL(baseURL).hostname)
     ? 'max_completion_tokens'
     : 'max_tokens'
