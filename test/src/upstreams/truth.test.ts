@@ -44,7 +44,7 @@ function broken(end: string): Row {
 }
 const calls: Row = { end: 'tool-calls', calls: 2, text: /^$/ }
 
-// FAULTS of streaming upstreams, U1 to U32; a few of them have several shapes.
+// What goes wrong in streaming upstreams, U1 to U32; a few of them have several shapes.
 const rows: Record<string, Row> = {
   'U1 rate-limit;retryAfter=3600': refused('rate-limited', 429),
   'U1 rate-limit;retryAfter=0': refused('rate-limited', 429, 2),
