@@ -1,3 +1,4 @@
+import type { Expected } from '../hosts/recordings.ts'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
@@ -146,15 +147,7 @@ export function deltasIn(text: string): ChatDelta[] {
 export interface Recording {
   readonly name: string
   readonly bytes: Uint8Array<ArrayBuffer>
-  readonly expected: {
-    readonly text: string
-    readonly reasoning: string
-    readonly refusal: string
-    readonly toolCalls: readonly { readonly id: string; readonly name: string; readonly arguments: string }[]
-    readonly finishReason: string | null
-    readonly usage: { readonly prompt: number; readonly completion: number } | null
-    readonly errors: readonly unknown[]
-  }
+  readonly expected: Expected
 }
 
 /** Every recorded stream; none, with a word about it, where there are no recordings. */
