@@ -3,10 +3,13 @@ import { RequestError } from './errors.ts'
 import { createExchange, toSteps } from './exchange.ts'
 import { chooseFault, faultList } from './faults.ts'
 import type { ChosenFault } from './faults.ts'
+import type { ApiName } from './faults/fault.ts'
 import type { Step } from './play.ts'
 import { planReply } from './reply.ts'
 import { isObject, readChat } from './request.ts'
 import { readPrompt } from './prompt.ts'
+import { createResponsesExchange } from './responses/exchange.ts'
+import { readResponsesRequest } from './responses/request.ts'
 
 /** What the answer to every request of one simulator depends on. */
 export interface ChatOptions {
@@ -27,8 +30,14 @@ export interface Plan {
 /** Decides what each chat request gets. */
 export interface Planner {
   /** @throws RequestError when the request is wrong. */
-  plan(body: unknown, header: string | undefined): Plan
+  plan(body: unknown, header: string | undefined, api: ApiName): Plan
 }
+
+/** What differs between the APIs: how a request is read, and how an answer is laid out. */
+const apis = {
+  chat: { read: readChat, layOut: createExchange },
+  responses: { read: readResponsesRequest, layOut: createResponsesExchange },
+} as const satisfies Record<ApiName, object>
 
 /** Creates the planner of one simulator; it remembers how often faults with `times` have happened. */
 export function createPlanner({ seed, model, fault: fallback, origin, created }: ChatOptions): Planner {
@@ -45,8 +54,9 @@ export function createPlanner({ seed, model, fault: fallback, origin, created }:
   }
 
   return {
-    plan(body, header) {
-      const chat = readChat(body)
+    plan(body, header, name) {
+      const api = apis[name]
+      const chat = api.read(body)
       const wish = isObject(chat.raw['simulator']) ? chat.raw['simulator'] : {}
       const prompt = readPrompt(chat).full
       const chosen = chooseFault({ body: wish, header, prompt, fallback })
@@ -63,8 +73,12 @@ export function createPlanner({ seed, model, fault: fallback, origin, created }:
         const message = `The fault '${active.fault.name}' is about streams: ask with stream: true.`
         throw new RequestError(400, message, 'stream', 'stream_only_fault')
       }
+      if (active?.fault.api && active.fault.api !== name) {
+        const message = `The fault '${active.fault.name}' is about the events of the other API.`
+        throw new RequestError(400, message, 'simulator.fault', 'unknown_fault')
+      }
       const reply = active?.fault.alter?.(planned, active.params) ?? planned
-      const exchange = createExchange(chat, reply, origin)
+      const exchange = api.layOut(chat, reply, origin)
       const steps = active?.fault.play?.(exchange, active.params) ?? toSteps(exchange, exchange.frames)
       return { steps, fault: active?.fault.name }
     },

@@ -2,7 +2,7 @@ import type { Step } from './play.ts'
 import type { Reply } from './reply.ts'
 import type { ChatBody } from './request.ts'
 import { completionTokens } from './reply.ts'
-import { completionOf, frameText, streamFrames } from './wire.ts'
+import { chunkText, completionOf, frameText, streamFrames } from './wire.ts'
 import type { Frame } from './wire.ts'
 
 /** A request together with the answer it would get if nothing went wrong. */
@@ -13,24 +13,31 @@ export interface Exchange {
   readonly frames: readonly Frame[]
   /** The simulator's own address, without `/v1`. */
   readonly origin: string
+  /** An event that adds a piece of text to the answer. */
+  readonly say: (text: string) => string
 }
 
-/** The headers of a stream. */
-export const streamHeaders = {
-  'Content-Type': 'text/event-stream; charset=utf-8',
-  'Cache-Control': 'no-cache',
-  'X-Accel-Buffering': 'no',
+/** Status and headers of a stream. */
+export const streamHead: Step & { do: 'head' } = {
+  do: 'head',
+  status: 200,
+  headers: {
+    'Content-Type': 'text/event-stream; charset=utf-8',
+    'Cache-Control': 'no-cache',
+    'X-Accel-Buffering': 'no',
+  },
 }
 
 /** Lays out the answer to a request: the events of a stream, or one JSON object in pieces. */
 export function createExchange(chat: ChatBody, reply: Reply, origin: string): Exchange {
+  const say = (text: string): string => chunkText(reply, text)
   if (chat.stream) {
-    const head = { do: 'head', status: 200, headers: streamHeaders } as const
-    return { chat, reply, head, frames: streamFrames(reply, chat.includeUsage), origin }
+    const frames = streamFrames(reply, chat.includeUsage)
+    return { chat, reply, head: streamHead, frames, origin, say }
   }
   const text = JSON.stringify(completionOf(reply))
   const frames = (text.match(/[\s\S]{1,64}/gu) ?? []).map((piece): Frame => ({ kind: 'piece', text: piece }))
-  return { chat, reply, head: jsonHead(200), frames, origin }
+  return { chat, reply, head: jsonHead(200), frames, origin, say }
 }
 
 /** Status and headers of a JSON answer. */

@@ -5,10 +5,17 @@ import { eventFaults } from './faults/events.ts'
 import { defaults } from './faults/fault.ts'
 import type { Fault, FaultParams } from './faults/fault.ts'
 import { httpFaults } from './faults/http.ts'
+import { responseFaults } from './faults/responses.ts'
 import { isObject } from './request.ts'
 
 /** Every fault the simulator has on demand, by subject. */
-export const faults: readonly Fault[] = [...httpFaults, ...connectionFaults, ...eventFaults, ...callFaults]
+export const faults: readonly Fault[] = [
+  ...httpFaults,
+  ...connectionFaults,
+  ...eventFaults,
+  ...callFaults,
+  ...responseFaults,
+]
 
 /** A fault that a request asked for, with its parameters filled in. */
 export interface ChosenFault {

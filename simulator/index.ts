@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { createPlanner } from './chat.ts'
 import type { Planner } from './chat.ts'
 import { RequestError } from './errors.ts'
+import type { ApiName } from './faults/fault.ts'
 import { openRequest } from './log.ts'
 import type { OpenRequest, SimulatorRequest } from './log.ts'
 import { createPace } from './pace.ts'
@@ -43,6 +44,7 @@ export interface Simulator {
   close(): Promise<void>
 }
 
+const apis: Readonly<Record<string, ApiName>> = { '/chat/completions': 'chat', '/responses': 'responses' }
 const maxBodyBytes = 32 * 1024 * 1024
 const fixedDay = Date.UTC(2026, 0, 1)
 
@@ -89,9 +91,10 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       const text = "You didn't provide an API key. Send any key in an Authorization header: Bearer YOUR_KEY."
       throw new RequestError(401, text)
     }
-    if (path === '/chat/completions') {
+    const api = Object.hasOwn(apis, path) ? apis[path] : undefined
+    if (api) {
       if (request.method !== 'POST') throw wrongMethod(record)
-      return answer(response, record)
+      return answer(response, record, api)
     }
     const asked = /^\/models(?:\/(.+))?$/.exec(path)
     if (!asked) throw new RequestError(404, `Invalid URL (${record.method} ${record.path})`)
@@ -106,12 +109,12 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     return sendJson(response, 200, { object: 'list', data: [describe(model)] })
   }
 
-  async function answer(response: ServerResponse, record: OpenRequest): Promise<void> {
+  async function answer(response: ServerResponse, record: OpenRequest, api: ApiName): Promise<void> {
     // Gone while its body was read: no close event would come any more.
     if (response.destroyed) return
     if (typeof record.body === 'string')
       throw new RequestError(400, 'The body of the request is not valid JSON.')
-    const { steps, fault: happening } = planner.plan(record.body, headerOf(record))
+    const { steps, fault: happening } = planner.plan(record.body, headerOf(record), api)
     record.fault = happening
     if (happening === 'close-after-idle' && response.socket) doomed.add(response.socket)
     const pace = createPace({ firstTokenMs, tokensPerSecond, seed })

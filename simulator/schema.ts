@@ -98,6 +98,7 @@ function exampleText(schema: Json, { prompt, name }: Place): string {
     case 'uuid':
       return '00000000-0000-4000-8000-000000000001'
   }
+  if (/zone/i.test(name)) return /\b\p{Lu}[\p{L}_]+(?:\/\p{Lu}[\p{L}_-]+)+/u.exec(prompt)?.[0] ?? 'UTC'
   if (/date|day/i.test(name)) return '2026-01-01'
   if (/city|location|place|country|town|address/i.test(name)) {
     const place = /\b(?:in|for|at|near|to)\s+(\p{Lu}[\p{L}-]+(?:\s\p{Lu}[\p{L}-]+)*)/u.exec(prompt)

@@ -34,11 +34,11 @@ export interface Chunk {
   readonly usage?: object | null
 }
 
-/** A part of a body: an event of a stream, or (`piece`, `raw`) text that is written as it is. */
+/** A part of a body: a chunk of a stream, or text that is written as it is: a piece, or events of another API. */
 export type Frame =
   | { readonly kind: 'role' | 'token' | 'finish' | 'usage'; readonly chunk: Chunk }
   | { readonly kind: 'done' }
-  | { readonly kind: 'piece' | 'raw'; readonly text: string }
+  | { readonly kind: 'token' | 'finish' | 'piece' | 'raw'; readonly text: string }
 
 /** Makes a chunk of this answer. Without a delta it has no choices. */
 export function chunkOf(reply: Reply, delta?: ChunkDelta, finish: string | null = null): Chunk {
@@ -106,15 +106,13 @@ export function completionOf(reply: Reply): object {
 
 /** Writes a frame as it stands on the wire. */
 export function frameText(frame: Frame): string {
-  switch (frame.kind) {
-    case 'piece':
-    case 'raw':
-      return frame.text
-    case 'done':
-      return eventText('[DONE]')
-    default:
-      return eventText(JSON.stringify(frame.chunk))
-  }
+  if ('text' in frame) return frame.text
+  return eventText(frame.kind === 'done' ? '[DONE]' : JSON.stringify(frame.chunk))
+}
+
+/** Writes an event that adds a piece to the text of the answer. */
+export function chunkText(reply: Reply, content: string): string {
+  return eventText(JSON.stringify(chunkOf(reply, { content })))
 }
 
 /** Writes one event. */

@@ -50,6 +50,8 @@ export interface ChatErrorOptions {
   readonly retryable?: boolean | undefined
   /** How long to wait before asking again, in milliseconds. */
   readonly retryAfterMs?: number | undefined
+  /** The upstream's own short word for it, such as `context_length_exceeded`: for clients of the upstream's API. */
+  readonly upstreamCode?: string | undefined
 }
 
 /**
@@ -63,6 +65,7 @@ export class ChatError extends Error {
   readonly retryable: boolean
   readonly param: string | undefined
   readonly retryAfterMs: number | undefined
+  readonly upstreamCode: string | undefined
 
   constructor(code: ErrorCode, message: string, options: ChatErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined)
@@ -71,6 +74,7 @@ export class ChatError extends Error {
     this.retryable = options.retryable ?? codes[code][1]
     this.param = options.param
     this.retryAfterMs = options.retryAfterMs
+    this.upstreamCode = options.upstreamCode
   }
 }
 

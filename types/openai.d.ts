@@ -5,22 +5,12 @@ declare class OpenAI {
   constructor(options: object)
   readonly baseURL: string
   readonly apiKey: string | null
-  readonly chat: {
-    readonly completions: {
-      create(
-        params: OpenAI.ChatCompletionCreateParamsStreaming,
-        options: { readonly signal: AbortSignal },
-      ): { asResponse(): Promise<Response> }
-    }
-  }
+  post(
+    path: string,
+    options: { readonly body: object; readonly signal: AbortSignal; readonly stream: true },
+  ): { asResponse(): Promise<Response> }
   static readonly APIError: typeof APIError
   static readonly APIConnectionError: typeof APIConnectionError
-}
-declare namespace OpenAI {
-  interface ChatCompletionCreateParamsStreaming {
-    model: string
-    stream: true
-  }
 }
 declare class APIError extends Error {
   readonly status: number | undefined

@@ -23,6 +23,7 @@ export const callFaults: readonly Fault[] = [
     about: 'The id of a call comes with its last piece.',
     needs: 'calls',
     streamOnly: true,
+    api: 'chat',
     play: (exchange) => {
       const last = new Map<number, number>()
       exchange.frames.forEach((frame, at) => piecesOf(frame).forEach(({ index }) => last.set(index ?? 0, at)))
@@ -88,6 +89,7 @@ function shape(name: string, about: string, change: (piece: CallPiece) => CallPi
     about,
     needs: 'calls',
     streamOnly: true,
+    api: 'chat',
     play: (exchange) =>
       toSteps(
         exchange,

@@ -2,7 +2,8 @@ import { gzipSync } from 'node:zlib'
 import { begin, divide, rewrite, toSteps } from '../exchange.ts'
 import type { Exchange } from '../exchange.ts'
 import type { Step } from '../play.ts'
-import { chunkOf, eventText, frameText } from '../wire.ts'
+import { frameText } from '../wire.ts'
+import type { Frame } from '../wire.ts'
 import type { Fault } from './fault.ts'
 import { withHeaders } from './http.ts'
 
@@ -83,11 +84,9 @@ export const connectionFaults: readonly Fault[] = [
     about: 'Many small chunks in one packet.',
     params: { count: 10_000 },
     streamOnly: true,
-    play: ({ head, frames, reply }, { count }) => {
+    play: ({ head, frames, say }, { count }) => {
       const [first, rest] = divide(frames, 0)
-      const text = Array.from({ length: count }, (_, index) => {
-        return eventText(JSON.stringify(chunkOf(reply, { content: `${index} ` })))
-      })
+      const text = Array.from({ length: count }, (_, index) => say(`${index} `))
       return [
         head,
         { do: 'write', data: [...first.map(frameText), ...text, ...rest.map(frameText)].join('') },
@@ -99,26 +98,27 @@ export const connectionFaults: readonly Fault[] = [
     about: 'One character per event, one event every `ms`.',
     params: { ms: 1 },
     streamOnly: true,
-    play: ({ head, frames, reply }, { ms }) => {
-      const spoken = frames.filter(({ kind }) => kind !== 'token')
+    play: ({ head, frames, reply, say }, { ms }) => {
+      const [first, rest] = divide(frames, 0)
+      const write = (frame: Frame): Step => ({ do: 'write', data: frameText(frame) })
       const letters = [...reply.content.join('')].flatMap((letter): Step[] => [
         { do: 'pause', ms },
-        { do: 'write', data: eventText(JSON.stringify(chunkOf(reply, { content: letter }))) },
+        { do: 'write', data: say(letter) },
       ])
-      const [role, ...rest] = spoken.map((frame): Step => ({ do: 'write', data: frameText(frame) }))
-      return [head, ...(role ? [role] : []), ...letters, ...rest]
+      const silent = rest.filter(({ kind }) => kind !== 'token')
+      return [head, ...first.map(write), ...letters, ...silent.map(write)]
     },
   },
   {
     name: 'endless',
     about: 'Never stops talking.',
     streamOnly: true,
-    play: ({ head, frames, reply }) => [
+    play: ({ head, frames, say }) => [
       head,
-      ...frames.slice(0, 1).map((frame): Step => ({ do: 'write', data: frameText(frame) })),
+      ...divide(frames, 0)[0].map((frame): Step => ({ do: 'write', data: frameText(frame) })),
       {
         do: 'repeat',
-        data: eventText(JSON.stringify(chunkOf(reply, { content: ' and so on,' }))),
+        data: say(' and so on,'),
         times: Infinity,
         turn: 0,
       },
@@ -142,9 +142,7 @@ export const connectionFaults: readonly Fault[] = [
     streamOnly: true,
     play: (exchange, { after, bytes }) => {
       const first = begin(exchange, after)
-      const [open = '', close = ''] = eventText(
-        JSON.stringify(chunkOf(exchange.reply, { content: '\0' })),
-      ).split('\\u0000')
+      const [open = '', close = ''] = exchange.say('\0').split('\\u0000')
       const rest = toSteps(exchange, exchange.frames).slice(first.length)
       return [...first, { do: 'write', data: open }, ...filler(bytes), { do: 'write', data: close }, ...rest]
     },
@@ -162,9 +160,7 @@ export const connectionFaults: readonly Fault[] = [
     streamOnly: true,
     play: (exchange, { after }) => {
       const first = begin(exchange, after)
-      const [open = '', close = ''] = eventText(
-        JSON.stringify(chunkOf(exchange.reply, { content: '\0' })),
-      ).split('\\u0000')
+      const [open = '', close = ''] = exchange.say('\0').split('\\u0000')
       const data = Buffer.concat([Buffer.from(open), Buffer.of(0xff), Buffer.from(close)])
       return [...first, { do: 'write', data }, ...toSteps(exchange, exchange.frames).slice(first.length)]
     },

@@ -49,7 +49,7 @@ export const eventFaults: readonly Fault[] = [
   event('error-then-done', 'An error, and then [DONE] as if all were well.', (x, after) =>
     fail(x, after, eventText(JSON.stringify({ error: serverError })) + eventText('[DONE]')),
   ),
-  event('finish-error', 'finish_reason "error" with an error beside it, then [DONE].', (x, after) => {
+  chunk('finish-error', 'finish_reason "error" with an error beside it, then [DONE].', (x, after) => {
     const chunk = {
       ...chunkOf(x.reply, { content: '' }, 'error'),
       error: { code: 502, message: 'Provider failed.' },
@@ -59,7 +59,7 @@ export const eventFaults: readonly Fault[] = [
   {
     name: 'finish-other',
     about: 'A finish_reason nobody has heard of.',
-    params: { finish: 'eos_token' },
+    params: { finish: 'out_of_ideas' },
     alter: (reply, { finish }) => ({ ...reply, finish }),
   },
   {
@@ -88,7 +88,7 @@ export const eventFaults: readonly Fault[] = [
     about: 'A proper answer without a single token.',
     alter: (reply) => ({ ...reply, reasoning: [], content: [], calls: [], finish: 'stop' }),
   },
-  event('empty-choices', 'A first chunk without choices, as Azure sends it.', (x) => {
+  chunk('empty-choices', 'A first chunk without choices, as Azure sends it.', (x) => {
     const chunk = {
       ...chunkOf(x.reply),
       id: '',
@@ -99,21 +99,21 @@ export const eventFaults: readonly Fault[] = [
     }
     return toSteps(x, [raw(eventText(JSON.stringify(chunk))), ...x.frames])
   }),
-  event('no-delta', 'A chunk whose choice has no delta, as Azure’s filter sends it.', (x, after) => {
+  chunk('no-delta', 'A chunk whose choice has no delta, as Azure’s filter sends it.', (x, after) => {
     const choices = [
       { index: 0, finish_reason: null, content_filter_results: {}, content_filter_offsets: {} },
     ]
     return insert(x, after, eventText(JSON.stringify({ ...chunkOf(x.reply), choices })))
   }),
-  event('usage-after-finish', 'The usage chunk comes whether asked for or not.', (x) => {
+  chunk('usage-after-finish', 'The usage chunk comes whether asked for or not.', (x) => {
     const rest = without(x, 'usage', 'done')
     return toSteps(x, [...rest, usageFrame(x.reply), { kind: 'done' }])
   }),
-  event('usage-late', 'After the finish chunk nothing comes, and the connection stays open.', (x) => [
+  chunk('usage-late', 'After the finish chunk nothing comes, and the connection stays open.', (x) => [
     ...toSteps(x, without(x, 'usage', 'done')),
     { do: 'hold' },
   ]),
-  event('no-usage', 'The usage chunk does not come although asked for.', (x) =>
+  chunk('no-usage', 'The usage chunk does not come although asked for.', (x) =>
     toSteps(x, without(x, 'usage')),
   ),
   event('null-data', 'Events that hold null, a number, a string, an array.', (x, after) =>
@@ -121,42 +121,42 @@ export const eventFaults: readonly Fault[] = [
   ),
   event('empty-data', 'An event with empty data.', (x, after) => insert(x, after, 'data:\n\n')),
   event('split-surrogate', 'The two halves of one emoji in two chunks.', (x, after) =>
-    insert(x, after, text(x, '\ud83d') + text(x, '\ude00')),
+    insert(x, after, x.say('\ud83d') + x.say('\ude00')),
   ),
   event('lone-surrogate', 'Half an emoji, and never the other half.', (x, after) =>
-    insert(x, after, text(x, '\ud83d')),
+    insert(x, after, x.say('\ud83d')),
   ),
   event('no-space', 'No space after `data:`.', (x) =>
     rewrite(toSteps(x, x.frames), (line) => line.replace(/^data: /gm, 'data:')),
   ),
   event('multi-line-data', 'The JSON of an event over several data lines.', (x) =>
     rewrite(toSteps(x, x.frames), (line) => {
-      if (!line.startsWith('data: {')) return line
-      const value: unknown = JSON.parse(line.slice(6))
-      return `${JSON.stringify(value, null, 1).replace(/^/gm, 'data: ')}\n\n`
+      return line.replace(/^data: (\{.*)$/gm, (_, json: string) => {
+        return JSON.stringify(JSON.parse(json), null, 1).replace(/^/gm, 'data: ')
+      })
     }),
   ),
   event('named-events', 'Ids, names and retry times around the data.', (x) =>
     rewrite(toSteps(x, x.frames), (line) => `id: 1\nevent: message\nretry: 1000\n${line}`),
   ),
   event('after-done', 'More text after [DONE].', (x) => {
-    return toSteps(x, [...x.frames, raw(text(x, ' and one more thing') + text(x, '!'))])
+    return toSteps(x, [...x.frames, raw(x.say(' and one more thing') + x.say('!'))])
   }),
   event('open-after-done', 'The connection stays open after [DONE].', (x) => [
     ...toSteps(x, x.frames),
     { do: 'hold' },
   ]),
-  event('extra-choice', 'Chunks of a second choice nobody asked for.', (x, after) => {
+  chunk('extra-choice', 'Chunks of a second choice nobody asked for.', (x, after) => {
     const choices = [{ index: 1, delta: { content: 'another answer' }, logprobs: null, finish_reason: null }]
     return insert(x, after, eventText(JSON.stringify({ ...chunkOf(x.reply), choices })))
   }),
-  event('unknown-fields', 'Fields nobody knows, in every object.', (x) =>
+  chunk('unknown-fields', 'Fields nobody knows, in every object.', (x) =>
     toSteps(
       x,
       x.frames.map((frame) => withChunk(frame, decorate)),
     ),
   ),
-  event(
+  chunk(
     'reasoning-field',
     'Thinking before the answer, in `reasoning` instead of `reasoning_content`.',
     (x) => {
@@ -167,7 +167,7 @@ export const eventFaults: readonly Fault[] = [
       return insert(x, 0, thought.join(''))
     },
   ),
-  event('content-parts', 'Content as an array of parts, as Mistral sends it.', (x, after) => {
+  chunk('content-parts', 'Content as an array of parts, as Mistral sends it.', (x, after) => {
     const choices = [
       { index: 0, delta: { content: [{ type: 'text', text: ' in parts' }] }, finish_reason: null },
     ]
@@ -180,16 +180,17 @@ function event(name: string, about: string, make: (exchange: Exchange, after: nu
   return { name, about, ...counts, streamOnly: true, play: (exchange, { after }) => make(exchange, after) }
 }
 
+/** A fault in what only chunks of chat completions have. */
+function chunk(...how: Parameters<typeof event>): Fault {
+  return { ...event(...how), api: 'chat' }
+}
+
 function without({ frames }: Exchange, ...kinds: Frame['kind'][]): Frame[] {
   return frames.filter(({ kind }) => !kinds.includes(kind))
 }
 
 function raw(text: string): Frame {
   return { kind: 'raw', text }
-}
-
-function text({ reply }: Exchange, content: string): string {
-  return eventText(JSON.stringify(chunkOf(reply, { content })))
 }
 
 function fail(exchange: Exchange, after: number, data: string): Step[] {

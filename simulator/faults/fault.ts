@@ -2,6 +2,9 @@ import type { Exchange } from '../exchange.ts'
 import type { Step } from '../play.ts'
 import type { Needs, Reply } from '../reply.ts'
 
+/** The APIs that the simulator answers in. */
+export type ApiName = 'chat' | 'responses'
+
 /** What can be set on a fault. */
 export interface FaultParams {
   /** Tokens that are sent before it happens. */
@@ -18,6 +21,8 @@ export interface FaultParams {
   readonly field: string
   /** A `finish_reason`. */
   readonly finish: string
+  /** The code of an error. */
+  readonly code: string
 }
 
 /** One way in which a server misbehaves. */
@@ -29,6 +34,8 @@ export interface Fault {
   readonly params?: Partial<FaultParams>
   /** It is about events, so a request without `stream: true` cannot have it. */
   readonly streamOnly?: true
+  /** The API whose events it is about; absent, it is about both. */
+  readonly api?: ApiName
   readonly needs?: Needs
   /** Changes the answer before it is laid out. */
   readonly alter?: (reply: Reply, params: FaultParams) => Reply
@@ -47,4 +54,5 @@ export const defaults: FaultParams = {
   to: '',
   field: '',
   finish: '',
+  code: '',
 }

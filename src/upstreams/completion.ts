@@ -3,8 +3,9 @@ import { ChatError, toChatError } from '../errors.ts'
 import type { UpstreamDelta } from '../types.ts'
 import { createChunkReader } from './chunk.ts'
 import { failureOfEvent } from './failure.ts'
+import type { EventReader } from './reader.ts'
 
-/** Turns the bytes of one streamed chat completion into deltas, however the bytes are cut. No clock, no I/O. */
+/** Turns the bytes of one streamed answer into deltas, however the bytes are cut. No clock, no I/O. */
 export interface CompletionParser {
   feed(bytes: Uint8Array): void
   /** No more bytes will come. */
@@ -13,9 +14,11 @@ export interface CompletionParser {
   take(): readonly UpstreamDelta[]
   /** Data events so far: comments do not count. */
   readonly events: number
+  /** Whether something was understood that is not said yet. */
+  readonly holding: boolean
   /** Whether a finish reason was seen. */
   readonly finished: boolean
-  /** Whether `[DONE]` was seen: what follows is ignored. */
+  /** Whether the stream said that it is over: what follows is ignored. */
   readonly done: boolean
   /** Set once the stream said something that ends the answer as a failure. */
   readonly failure: ChatError | undefined
@@ -27,6 +30,8 @@ export interface CompletionParser {
 }
 
 export interface CompletionOptions {
+  /** What understands the events. Default: those of the Chat Completions API. */
+  readonly reader?: EventReader
   /** How large one event may grow, in characters. */
   readonly maxEventBytes: number
   /** The `charset` of the content type. */
@@ -35,11 +40,11 @@ export interface CompletionOptions {
 
 /** Creates a parser for one answer. */
 export function createCompletionParser({
+  reader: chunks = createChunkReader(),
   maxEventBytes,
   charset = 'utf-8',
 }: CompletionOptions): CompletionParser {
   const decoder = new TextDecoder(charset)
-  const chunks = createChunkReader()
   let deltas: UpstreamDelta[] = []
   let events = 0
   let done = false
@@ -52,6 +57,7 @@ export function createCompletionParser({
     if (done || failure || data === '') return
     if (data === '[DONE]') {
       done = true
+      chunks.flush?.(deltas)
       return
     }
     events++
@@ -74,8 +80,9 @@ export function createCompletionParser({
         cause: new Error((cause as Error).name), // JSON.parse quotes the text in its message
       })
     }
+    chunks.read(chunk, deltas, event)
     if (event === 'error') throw failureOfEvent(chunk)
-    chunks.read(chunk, deltas)
+    if (chunks.done) done = true
   }
 
   function onError({ type }: { readonly type: string }): void {
@@ -98,6 +105,7 @@ export function createCompletionParser({
       ended = true
       feedText(decoder.decode())
       feedText('\n\n') // an event without its blank line counts when it is whole
+      if (!failure) chunks.flush?.(deltas)
     },
     take() {
       const taken = deltas
@@ -106,6 +114,9 @@ export function createCompletionParser({
     },
     get events() {
       return events
+    },
+    get holding() {
+      return chunks.holding === true
     },
     get finished() {
       return chunks.finish !== undefined

@@ -1,12 +1,21 @@
 import OpenAI from 'openai'
 import { ChatError } from '../errors.ts'
-import type { ChatRequest, Upstream, UpstreamDelta } from '../types.ts'
+import type { ChatRequest, Fields, Upstream, UpstreamDelta } from '../types.ts'
 import { createWatchdog, type Watchdog } from '../watchdog.ts'
-import { type BodyReader, isJson, readBody, withBoundedRefusals } from './body.ts'
-import { type CompletionParser, createCompletionParser } from './completion.ts'
-import { failureInStream, failureOfStatus } from './failure.ts'
+import { type BodyReader, readBody, withBoundedRefusals } from './body.ts'
+import { createChunkReader } from './chunk.ts'
+import { toCompletionParams } from './completion-params.ts'
+import type { CompletionParser } from './completion.ts'
+import { failureOfStatus } from './failure.ts'
+import { parserFor } from './head.ts'
+import { createMemory, lessonOf, type Manners, mannersAt, type Memory, type Refusal } from './manners.ts'
+import type { EventReader } from './reader.ts'
+import { createResponsesReader } from './responses.ts'
+import { toResponsesParams } from './responses-params.ts'
 
 export interface OpenAIOptions {
+  /** Which of OpenAI's APIs the server is asked with. Default `chat-completions`: every compatible server has it. */
+  readonly api?: keyof typeof apis | undefined
   /**
    * Sent as a bearer token; servers that need none (Ollama, vLLM) ignore it. Default: the package's environment
    * variable, `OPENAI_API_KEY`; without either this throws at once.
@@ -14,8 +23,10 @@ export interface OpenAIOptions {
   readonly apiKey?: string | undefined
   /** Default: OpenAI's own, or the package's environment variables. */
   readonly baseURL?: string | undefined
-  readonly organization?: string | undefined
-  readonly project?: string | undefined
+  /** Default: the package's environment variable, `OPENAI_ORG_ID`; null: none. */
+  readonly organization?: string | null | undefined
+  /** Default: the package's environment variable, `OPENAI_PROJECT_ID`; null: none. */
+  readonly project?: string | null | undefined
   /** Default: the platform's. */
   readonly fetch?: typeof fetch | undefined
   /** How long the upstream may take to answer with headers, in milliseconds. Default 30000. */
@@ -28,27 +39,37 @@ export interface OpenAIOptions {
   readonly maxEventBytes?: number | undefined
 }
 
-type Params = OpenAI.ChatCompletionCreateParamsStreaming
+/** What differs between the APIs: where a request goes, what it says, and what the events of the answer mean. */
+const apis = {
+  'chat-completions': {
+    path: '/chat/completions',
+    toParams: toCompletionParams,
+    createReader: createChunkReader,
+  },
+  responses: { path: '/responses', toParams: toResponsesParams, createReader: createResponsesReader },
+} as const satisfies Record<string, Api>
 
-/** What this server was found not to understand; learned from its refusals, kept as long as the upstream. */
-interface Manners {
-  includeUsage: boolean
-  maxTokensField: 'max_tokens' | 'max_completion_tokens'
+interface Api {
+  /** Below the base URL. */
+  readonly path: string
+  readonly toParams: (request: ChatRequest, manners: Manners) => Fields
+  readonly createReader: () => EventReader
 }
 
 /** After the finish reason: how long a usage report, or the end, is waited for. */
 const USAGE_WAIT_MS = 2000
-/** After `[DONE]`: how long the end of the body is waited for, so that its connection can be used again. */
+/** After the last event: how long the end of the body is waited for, so that its connection can be used again. */
 const DRAIN_WAIT_MS = 1000
 
 /**
- * Asks a server that speaks OpenAI's Chat Completions API.
+ * Asks a server that speaks OpenAI's Chat Completions API, or its Responses API.
  *
  * The `openai` package does credentials, addresses and errors. The bytes are read here: the package's iterator
  * costs several times as much per delta and takes an answer that was cut for a whole one. It never retries:
  * `streamChat` does, as long as nothing was said yet.
  */
 export function createOpenAI({
+  api: name = 'chat-completions',
   headersTimeoutMs = 30_000,
   firstDeltaTimeoutMs = 60_000,
   idleTimeoutMs = 30_000,
@@ -56,7 +77,8 @@ export function createOpenAI({
   ...options
 }: OpenAIOptions): Upstream {
   const client = createClient(options)
-  const learned: Manners = { includeUsage: true, maxTokensField: maxTokensFieldOf(client.baseURL) }
+  const api = apiNamed(name)
+  const learned = createMemory(mannersAt(client.baseURL))
 
   return async function* ask(request, { signal, onAccept }): AsyncGenerator<UpstreamDelta> {
     signal.throwIfAborted()
@@ -68,10 +90,10 @@ export function createOpenAI({
     let bytes: BodyReader | undefined
     try {
       watchdog.expect(headersTimeoutMs, () => attempt.abort(timeout('did not answer', headersTimeoutMs)))
-      const response = await connect(client, request, learned, attempt.signal)
+      const response = await connect(request, { client, api, learned, signal: attempt.signal })
       onAccept?.()
       watchdog.expect(firstDeltaTimeoutMs, () => attempt.abort(timeout('said nothing', firstDeltaTimeoutMs)))
-      parser = await parserFor(response, maxEventBytes)
+      parser = await parserFor(response, api.createReader(), maxEventBytes)
       bytes = readBody(response.body, attempt.signal)
       let spoken = false
       let finishing = false
@@ -88,10 +110,10 @@ export function createOpenAI({
           if (!finishing) watchdog.hold()
           for (const delta of deltas) yield delta
           if (!finishing) watchdog.feed()
-          if (!spoken && !parser.finished) {
-            spoken = true
-            watchdog.expect(idleTimeoutMs, () => attempt.abort(timeout('fell silent', idleTimeoutMs)))
-          }
+        }
+        if (!spoken && !parser.finished && (deltas.length > 0 || parser.holding)) {
+          spoken = true
+          watchdog.expect(idleTimeoutMs, () => attempt.abort(timeout('fell silent', idleTimeoutMs)))
         }
         if (parser.failure) throw parser.failure
       }
@@ -108,6 +130,11 @@ export function createOpenAI({
   }
 }
 
+function apiNamed(name: keyof typeof apis): Api {
+  if (Object.hasOwn(apis, name)) return apis[name]
+  throw new TypeError(`api must be one of ${Object.keys(apis).join(', ')}; got ${JSON.stringify(name)}.`)
+}
+
 function createClient(
   options: Pick<OpenAIOptions, 'apiKey' | 'baseURL' | 'organization' | 'project' | 'fetch'>,
 ) {
@@ -115,8 +142,8 @@ function createClient(
   return new OpenAI({
     ...(apiKey ? { apiKey } : {}),
     ...(baseURL ? { baseURL } : {}),
-    ...(organization ? { organization } : {}),
-    ...(project ? { project } : {}),
+    ...(organization === undefined ? {} : { organization }),
+    ...(project === undefined ? {} : { project }),
     fetch: withBoundedRefusals(fetch),
     maxRetries: 0,
     // Ours end earlier; this one only covers the wait for headers.
@@ -127,72 +154,41 @@ function createClient(
   })
 }
 
+interface Connection {
+  readonly client: OpenAI
+  readonly api: Api
+  readonly learned: Memory
+  readonly signal: AbortSignal
+}
+
 /** Opens the stream, once more for each thing this server turns out not to understand. */
 async function connect(
-  client: OpenAI,
   request: ChatRequest,
-  learned: Manners,
-  signal: AbortSignal,
+  { client, api, learned, signal }: Connection,
 ): Promise<Response> {
   // A server that refuses both names of the token limit would otherwise be asked for ever.
-  const tried = new Set<Manners['maxTokensField']>()
+  const tried = new Set<string>()
   for (;;) {
-    const used = { ...learned }
-    tried.add(used.maxTokensField)
+    const used = learned.of(request.model)
+    tried.add(JSON.stringify(used))
+    const body = api.toParams(request, used)
     try {
-      return await client.chat.completions.create(toParams(request, used), { signal }).asResponse()
+      return await client.post(api.path, { body, signal, stream: true }).asResponse()
     } catch (error) {
       if (signal.aborted) throw signal.reason
-      const lesson = lessonOf(error, request, used)
-      if (!lesson || (lesson.maxTokensField && tried.has(lesson.maxTokensField))) throw toFailure(error)
-      Object.assign(learned, lesson)
+      const refusal = refusalIn(error)
+      const lesson = refusal && lessonOf(refusal, body, used)
+      const next = { ...learned.of(request.model), ...lesson }
+      if (!lesson || tried.has(JSON.stringify(next))) throw toFailure(error)
+      learned.keep(request.model, next)
     }
   }
 }
 
-function toParams(request: ChatRequest, { includeUsage, maxTokensField }: Manners): Params {
-  const params = {
-    model: request.model,
-    messages: request.messages,
-    stream: true,
-    ...(includeUsage ? { stream_options: { include_usage: true } } : {}),
-    temperature: request.temperature,
-    top_p: request.topP,
-    [maxTokensField]: request.maxOutputTokens,
-    stop: request.stop,
-    seed: request.seed,
-    presence_penalty: request.presencePenalty,
-    frequency_penalty: request.frequencyPenalty,
-    reasoning_effort: request.reasoningEffort,
-  }
-  // Fields that are undefined do not reach the wire, and the vendor checks its own words.
-  return params as Params
-}
-
-/** What a refusal teaches about the server; undefined when it is about something else. */
-function lessonOf(error: unknown, request: ChatRequest, used: Manners): Partial<Manners> | undefined {
+function refusalIn(error: unknown): Refusal | undefined {
   if (!(error instanceof OpenAI.APIError) || (error.status !== 400 && error.status !== 422)) return undefined
-  const words = `${error.message} ${error.param ?? ''}`
-  if (used.includeUsage && /stream_options|include_usage/.test(words)) return { includeUsage: false }
-  const field = used.maxTokensField
-  // Such a message often names both fields: only the one that was sent can be wrong.
-  if (request.maxOutputTokens === undefined || (error.param && error.param !== field)) return undefined
-  if (!unsupported(field, error.code, words)) return undefined
-  return { maxTokensField: field === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens' }
-}
-
-function unsupported(field: string, code: unknown, words: string): boolean {
-  if (!new RegExp(`\\b${field}\\b`).test(words)) return false
-  return (
-    code === 'unsupported_parameter' || /unsupported|unrecogni[sz]ed|unknown|not permitted|extra/i.test(words)
-  )
-}
-
-// `max_tokens` is deprecated, and refused by reasoning models, where these hosts are; elsewhere the new name is rare.
-function maxTokensFieldOf(baseURL: string): Manners['maxTokensField'] {
-  return /(?:^|\.)(?:openai|azure)\.com$/.test(new URL(baseURL).hostname)
-    ? 'max_completion_tokens'
-    : 'max_tokens'
+  const { message, param, code } = error
+  return { words: `${message} ${param ?? ''}`, param: param ?? undefined, code: code ?? undefined }
 }
 
 function toFailure(error: unknown): ChatError {
@@ -221,34 +217,6 @@ function isRedirect(error: unknown): boolean {
     if (/unexpected redirect/i.test(cause.message)) return true
   }
   return false
-}
-
-async function parserFor(response: Response, maxEventBytes: number): Promise<CompletionParser> {
-  const type = response.headers.get('content-type') ?? 'text/event-stream'
-  if (isJson(response)) throw await failureOfJson(response)
-  if (/^\s*text\/html\b/i.test(type)) {
-    const message = "The model's server answered with a web page instead of a stream. Check the base URL."
-    throw new ChatError('upstream-bad-response', message)
-  }
-  const charset = /charset\s*=\s*"?([^";\s]+)/i.exec(type)?.[1]
-  try {
-    return createCompletionParser({ maxEventBytes, ...(charset ? { charset } : {}) })
-  } catch (cause) {
-    throw new ChatError('upstream-bad-response', "The model's server uses an unknown charset.", { cause })
-  }
-}
-
-/** A JSON document where a stream was asked for: an error report, or a server that does not stream. */
-async function failureOfJson(response: Response): Promise<ChatError> {
-  let body: unknown
-  try {
-    body = JSON.parse(await response.text())
-  } catch {
-    body = undefined // cut, or not JSON at all: said below
-  }
-  const report = typeof body === 'object' && body !== null ? failureInStream({ ...body }) : undefined
-  const text = "The model's server answered with JSON instead of a stream."
-  return report ?? new ChatError('upstream-bad-response', text)
 }
 
 /** Reads once. False at the end of the body, however it ended; what that means is the parser's to say. */
@@ -289,14 +257,15 @@ async function drain(bytes: BodyReader, attempt: AbortController, watchdog: Watc
 // Some servers repeat the key that they refuse.
 function withoutKey(error: unknown, apiKey: string): unknown {
   if (!(error instanceof ChatError) || apiKey.length < 6) return error
-  const { code, message, param, cause, status, retryable, retryAfterMs } = error
-  if (!`${message} ${param ?? ''}`.includes(apiKey)) return error
+  const { code, message, param, cause, status, retryable, retryAfterMs, upstreamCode } = error
+  if (!`${message} ${param ?? ''} ${upstreamCode ?? ''}`.includes(apiKey)) return error
   return new ChatError(code, message.replaceAll(apiKey, '[key]'), {
     cause,
     param: param?.replaceAll(apiKey, '[key]'),
     status,
     retryable,
     retryAfterMs,
+    upstreamCode: upstreamCode?.includes(apiKey) ? undefined : upstreamCode,
   })
 }
 

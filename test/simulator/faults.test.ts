@@ -2,6 +2,7 @@ import { Agent } from 'node:http'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { faults } from '../../simulator/faults.ts'
+import { responseFaults } from '../../simulator/faults/responses.ts'
 import { startSimulator } from '../../simulator/index.ts'
 import type { Simulator } from '../../simulator/index.ts'
 import { ask, chat, events } from './raw.ts'
@@ -137,7 +138,13 @@ const rows: Record<string, Row> = {
   'tools-finish-stop': { has: /"tool_calls"[^]*"finish_reason":"stop"/ },
 }
 
-const elsewhere = ['no-response', 'close-after-idle', 'gzip', 'wrong-charset']
+const elsewhere = [
+  'no-response',
+  'close-after-idle',
+  'gzip',
+  'wrong-charset',
+  ...responseFaults.map(({ name }) => name),
+]
 
 test('every fault has a test', () => {
   const tested = [...Object.keys(rows).map((spec) => spec.split(';')[0]), ...elsewhere]

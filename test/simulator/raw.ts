@@ -18,18 +18,20 @@ export interface RawOptions {
   /** Leave as soon as the answer holds this text; `''` leaves when the headers are there. */
   readonly until?: string | undefined
   readonly agent?: Agent
+  /** Below `/v1`. Default `/chat/completions`. */
+  readonly path?: string
 }
 
 /** Sends a body and collects what comes. */
 export function ask(simulator: Simulator, body: object, options: RawOptions = {}): Promise<RawAnswer> {
-  const { headers, until, agent } = options
+  const { headers, until, agent, path = '/chat/completions' } = options
   return new Promise((resolve) => {
     const pieces: Buffer[] = []
     const finish = (ended: RawAnswer['ended'], status?: number, received: IncomingHttpHeaders = {}): void => {
       const bytes = Buffer.concat(pieces)
       resolve({ status, headers: received, bytes, text: bytes.toString(), ended })
     }
-    const asking = request(`${simulator.url}/chat/completions`, {
+    const asking = request(`${simulator.url}${path}`, {
       method: 'POST',
       agent: agent ?? false,
       headers: { authorization: 'Bearer any', 'content-type': 'application/json', ...headers },

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { ChatError } from '../../../src/errors.ts'
 import type { UpstreamDelta } from '../../../src/types.ts'
 import { createCompletionParser } from '../../../src/upstreams/completion.ts'
-import { type Recording, recordings, textIn } from '../kit.ts'
+import { divide, framings, positions } from '../framings.ts'
+import { recordings, textIn } from '../kit.ts'
 
 const encoder = new TextEncoder()
 const recorded = recordings()
@@ -32,53 +33,8 @@ function parse(pieces: Iterable<Uint8Array>, maxEventBytes = 1024 * 1024): Outco
   }
 }
 
-/** Divides bytes before each of the given positions. */
-function* divide(bytes: Uint8Array, positions: Iterable<number>): Generator<Uint8Array> {
-  let from = 0
-  for (const to of positions) {
-    yield bytes.subarray(from, to)
-    from = to
-  }
-  yield bytes.subarray(from)
-}
-
-function rewrite(change: (text: string) => string) {
-  return ({ bytes }: Recording) => [encoder.encode(change(new TextDecoder().decode(bytes)))]
-}
-
-function* positions(length: number, step: (at: number) => number): Generator<number> {
-  for (let at = step(0); at < length; at += step(at)) yield at
-}
-
-const ways: Record<string, (recording: Recording) => Iterable<Uint8Array>> = {
-  'in one piece': ({ bytes }) => [bytes],
-  'byte by byte': ({ bytes }) => divide(bytes, bytes.keys()),
-  'in pieces of 1 to 97 bytes': ({ bytes }) =>
-    divide(
-      bytes,
-      positions(bytes.length, (at) => 1 + ((at * 31) % 97)),
-    ),
-  'with CRLF': rewrite((text) => text.replaceAll('\n', '\r\n')),
-  'with CRLF, byte by byte': (recording) => {
-    const [bytes = new Uint8Array()] = rewrite((text) => text.replaceAll('\n', '\r\n'))(recording)
-    return divide(bytes, bytes.keys())
-  },
-  'with CR alone': rewrite((text) => text.replaceAll('\n', '\r')),
-  'after a byte order mark': rewrite((text) => `\ufeff${text}`),
-  'with comments between': rewrite((text) => text.replaceAll('\n\n', '\n\n: PROCESSING\n\n')),
-  'with comments inside of events': rewrite((text) => text.replaceAll(/^data:/gm, ': hi\ndata:')),
-  'without a space after the colon': rewrite((text) => text.replaceAll(/^data: /gm, 'data:')),
-  'with data in several lines': rewrite((text) =>
-    text.replaceAll(/^data: ?(\{.*\})$/gm, (_, json: string) => {
-      return JSON.stringify(JSON.parse(json), null, 1).replaceAll(/^/gm, 'data: ')
-    }),
-  ),
-  'without its last blank line': rewrite((text) => text.trimEnd()),
-  'without [DONE]': rewrite((text) => text.replace(/data: ?\[DONE\]\s*$/, '')),
-}
-
 describe.skipIf(recorded.length === 0)('a recorded answer is understood', () => {
-  test.each(Object.entries(ways))('%s', (_, way) => {
+  test.each(Object.entries(framings))('%s', (_, way) => {
     for (const recording of recorded) {
       const { deltas, failure } = parse(way(recording))
       const { expected } = recording
@@ -107,6 +63,17 @@ describe.skipIf(recorded.length === 0)('a recorded answer is understood', () => 
           completion: expected.usage.completion,
         },
       })
+    }
+  })
+
+  test('each call has its id and its name in its first piece, and nowhere else', () => {
+    for (const { bytes, expected } of recorded) {
+      const pieces = parse([bytes]).deltas.filter((delta) => delta.type === 'tool-call')
+
+      const named = pieces.filter(({ id, name }) => id !== undefined || name !== undefined)
+      expect(named.map(({ index, id, name }) => ({ index, id, name }))).toEqual(
+        expected.toolCalls.map(({ id, name }, index) => ({ index, id, name })),
+      )
     }
   })
 
@@ -268,6 +235,35 @@ describe('whatever comes', () => {
 
     expect(failure).toBeUndefined()
     expect(textIn(deltas)).toBe('Hel')
+  })
+
+  test.each([
+    ['the finish reason', [finish, '[DONE]'], undefined],
+    ['[DONE]', ['[DONE]'], 'upstream-incomplete'],
+    ['the end of the body', [], 'upstream-truncated'],
+  ])('a call that never got an id comes once, and last at %s', (_, rest, code) => {
+    const call = { index: 0, function: { name: 'f', arguments: '{}' } }
+
+    const { deltas, failure } = parse([
+      stream({ choices: [{ delta: { tool_calls: [call] } }] }, saying('Hel'), ...rest),
+    ])
+
+    expect(deltas.filter(({ type }) => type !== 'finish')).toEqual([
+      { type: 'text', text: 'Hel' },
+      { type: 'tool-call', index: 0, name: 'f', arguments: '{}' },
+    ])
+    expect(failure?.code).toBe(code)
+  })
+
+  test('what is held comes with [DONE], though the body stays open', () => {
+    const parser = createCompletionParser({ maxEventBytes: 1000 })
+    const call = { index: 0, function: { name: 'f', arguments: '{}' } }
+
+    parser.feed(stream({ choices: [{ delta: { tool_calls: [call] } }] }))
+    expect(parser.take()).toEqual([])
+
+    parser.feed(stream('[DONE]'))
+    expect(parser.take()).toEqual([{ type: 'tool-call', index: 0, name: 'f', arguments: '{}' }])
   })
 
   test('text in two halves of a surrogate pair is joined, and a lone half does no harm', () => {

@@ -106,3 +106,125 @@ test('no shape of a body makes it throw', () => {
     { numRuns: 500 },
   )
 })
+
+describe('an error in a stream', () => {
+  const choices = [{ index: 0, delta: { content: '' }, finish_reason: null }]
+
+  test.each<[string, unknown]>([
+    ['a text', { error: 'Overloaded.' }],
+    ['an object', { error: { message: 'Overloaded.', type: 'server_error', code: 503 } }],
+    ['an object beside choices', { choices, error: { message: 'Overloaded.', code: 502 } }],
+    ['nothing but a type', { error: { message: null, type: 'server_error', code: null } }],
+    ['an empty object', { error: {} }],
+    ['fields without words', { error: { message: '', code: '' } }],
+    ['one in another', { error: { error: { message: 'Overloaded.' } } }],
+    ['true, with words beside it', { error: true, message: 'Overloaded.' }],
+    ['words with a type', { message: 'Overloaded.', type: 'error' }],
+    ['words alone', { message: 'Overloaded.' }],
+    ['words beside choices that are null', { choices: null, message: 'Overloaded.' }],
+    ['other words for words', { error_code: 336_503, error_msg: 'Overloaded.' }],
+    ['a detail', { detail: 'Overloaded.' }],
+    ['a list of details', { detail: [{ type: 'missing', loc: ['body'], msg: 'Field required' }] }],
+    ['an object of the kind "error"', { object: 'error', message: 'Overloaded.', code: 500 }],
+    [
+      'an event of the type "error"',
+      { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } },
+    ],
+    ['a list', [{ error: { code: 503, message: 'Overloaded.', status: 'UNAVAILABLE' } }]],
+    ['a list in the field', { error: [{ message: 'Overloaded.' }] }],
+    ['several', { errors: [{ message: 'Overloaded.' }] }],
+    ['several, beside no choices', { choices: [], errors: ['Overloaded.'] }],
+    ['one of Groq', { choices: [], x_groq: { id: 'req_1', error: 'over capacity' } }],
+    ['a status of MiniMax', { choices: null, base_resp: { status_code: 1013, status_msg: 'internal' } }],
+  ])('can be %s', (_, event) => {
+    const failure = failureInStream(event)
+
+    expect([failure?.code, failure?.status, failure?.retryable]).toEqual(['upstream-error', 502, true])
+    expect(failure?.message).not.toMatch(/overloaded/i)
+  })
+
+  test.each<[string, unknown]>([
+    ['null', { choices, error: null }],
+    ['an empty text', { choices, error: '' }],
+    ['an empty object', { choices, error: {} }],
+    ['empty fields', { choices, error: { message: '', type: '', param: null, code: '' } }],
+    ['an empty list', { choices, error: [], errors: [] }],
+    ['false', { choices, error: false }],
+    ['an empty object, and no choices yet', { choices: [], error: {} }],
+    ['an empty object beside usage', { usage: { prompt_tokens: 1 }, error: {} }],
+    ['words that are no report', { choices, message: 'Hi', detail: 'Hi', errors: ['a warning'] }],
+    ['all well, as MiniMax says it', { choices: [], base_resp: { status_code: 0, status_msg: '' } }],
+    ['a list of chunks', [{ choices }]],
+    ['no object', 'error'],
+  ])('is not %s', (_, event) => {
+    expect(failureInStream(event)).toBeUndefined()
+  })
+
+  test.each<[unknown, string, number, boolean]>([
+    [{ error: { code: '429', message: 'Slow.' } }, 'rate-limited', 429, true],
+    [{ error: { code: 429, message: 'Slow.' } }, 'rate-limited', 429, true],
+    [{ error: 'Slow.', status: 429 }, 'rate-limited', 429, true],
+    [{ error: { type: 'rate_limit_error' } }, 'rate-limited', 429, true],
+    [[{ error: { status: 'RESOURCE_EXHAUSTED' } }], 'rate-limited', 429, true],
+    [{ error: { code: 'insufficient_quota' } }, 'rate-limited', 429, false],
+    [{ error: { error: { type: 'insufficient_quota' } } }, 'rate-limited', 429, false],
+    [{ error: { code: '401', message: 'Key.' } }, 'upstream-auth', 502, false],
+    [{ error: { type: 'invalid_request_error', code: 'invalid_api_key' } }, 'upstream-auth', 502, false],
+    [{ type: 'error', error: { type: 'authentication_error' } }, 'upstream-auth', 502, false],
+    [{ error: { code: 400, message: 'Too long.' } }, 'upstream-error', 400, false],
+    [{ error: { type: 'invalid_request_error', message: 'Too long.' } }, 'upstream-error', 400, false],
+    [{ error: { code: 'context_length_exceeded', message: 'Too long.' } }, 'upstream-error', 400, false],
+    [[{ error: { code: 422, message: 'Too long.' } }], 'upstream-error', 422, false],
+    [{ error: 'Bad Request', message: 'Too long.', statusCode: 400 }, 'upstream-error', 400, false],
+    [{ error: true, message: 'Too long.', code: 400 }, 'upstream-error', 400, false],
+    [{ error: { code: 408, message: 'Too long.' } }, 'upstream-error', 502, true],
+  ])('is understood: %j', (event, code, status, retryable) => {
+    expect(failureInStream(event)).toMatchObject({ code, status, retryable })
+  })
+
+  test.each([['Overloaded.'], [null], [{}], [[]], [{ choices: [] }], [undefined]])(
+    'that an event names is one, whatever it holds: %j',
+    (data) => {
+      expect(failureOfEvent(data)).toMatchObject({ code: 'upstream-error' })
+    },
+  )
+})
+
+describe("the upstream's own word", () => {
+  test.each<[unknown, string | undefined]>([
+    [
+      { error: { code: 'context_length_exceeded', type: 'invalid_request_error' } },
+      'context_length_exceeded',
+    ],
+    [{ error: { code: null, type: 'server_error' } }, 'server_error'],
+    [{ error: { code: 500, type: 'BadGateway' } }, 'BadGateway'],
+    [{ error: { error: { code: 'model_not_found' }, type: 'odd' } }, 'model_not_found'],
+    [[{ error: { code: 503, status: 'UNAVAILABLE' } }], 'UNAVAILABLE'],
+    [{ type: 'error', error: { type: 'overloaded_error' } }, 'overloaded_error'],
+    [{ error: { code: 'insufficient_quota' } }, 'insufficient_quota'],
+    [{ type: 'error', message: 'Overloaded.' }, undefined],
+    [{ error: { code: 'a whole sentence', type: '<b>' } }, undefined],
+    [{ error: { code: 'x'.repeat(65) } }, undefined],
+    [{ error: { code: 'sk-proj-abc123DEF456' } }, undefined],
+    [{ error: { code: 'invalid_api_key' } }, undefined],
+    [{ error: 'Overloaded.' }, undefined],
+  ])('in a stream: %j', (event, word) => {
+    expect(failureInStream(event)?.upstreamCode).toBe(word)
+  })
+
+  test.each<[number, string | undefined]>([
+    [400, 'some_word'],
+    [401, undefined],
+    [403, undefined],
+    [404, 'some_word'],
+    [429, 'some_word'],
+    [500, 'some_word'],
+    [503, 'some_word'],
+  ])('in a refusal with status %i', (status, word) => {
+    const body = { error: { code: 'some_word', message: 'No.' } }
+
+    expect(failureOfStatus({ status, body }).upstreamCode).toBe(word)
+    expect(failureOfStatus({ status, body: body.error }).upstreamCode).toBe(word)
+    expect(failureOfStatus({ status, body: 'No.' }).upstreamCode).toBeUndefined()
+  })
+})

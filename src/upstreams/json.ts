@@ -1,0 +1,33 @@
+import type { Fields } from '../types.ts'
+
+/** Whether the value is an object with members: not null, not an array. */
+export function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The value when it is such an object. */
+export function fields(value: unknown): Fields | undefined {
+  return isFields(value) ? value : undefined
+}
+
+/** The value when it is an array, else an empty one. */
+export function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}
+
+/** The value when it is a text that is not empty. */
+export function word(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+/** The value when it is a number that counts something. */
+export function count(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined
+}
+
+/** Whether nothing is said, however deep: `{"message":"","code":null}` is as empty as null. */
+export function isBlank(value: unknown, depth = 4): boolean {
+  if (typeof value === 'string') return value.trim() === ''
+  if (typeof value !== 'object' || value === null) return !value
+  return depth > 0 && Object.values(value).every((item) => isBlank(item, depth - 1))
+}
