@@ -1,4 +1,6 @@
 import { ChatError, toChatError } from './errors.ts'
+import type { Toolbox } from './tools.ts'
+import { createTurn } from './turn.ts'
 import type { ChatDelta, ChatRequest, Upstream } from './types.ts'
 
 export interface StreamChatOptions {
@@ -7,6 +9,8 @@ export interface StreamChatOptions {
   readonly signal: AbortSignal
   /** The reply's id, for the `start` delta. */
   readonly id: string
+  /** The client's id of the message that the answer goes on with, for the `start` delta. */
+  readonly continues?: string | undefined
   /** Milliseconds since 1970. */
   readonly now?: (() => number) | undefined
   /** How often to ask again when an answer failed before it said anything. Default 0. */
@@ -14,9 +18,15 @@ export interface StreamChatOptions {
   /** 0 ≤ n < 1, for the jitter of the waits between. */
   readonly random?: (() => number) | undefined
   /** Told when the model's server has taken the request; where an upstream does not say, never. */
-  readonly onAccept?: (() => void) | undefined
+  readonly onAccept?: ((upstream?: string) => void) | undefined
   /** Told of the failure behind an `error` delta, whole, with its cause. */
   readonly onError?: ((error: ChatError) => void) | undefined
+  /** Tools of this service, offered to the model beside those of the request. Default: none. */
+  readonly tools?: Toolbox | undefined
+  /** How often the model may be asked within one reply, retries aside; the last time it must use words. Default 8. */
+  readonly maxSteps?: number | undefined
+  /** Told of a tool that failed and did not say why in a `ToolError`. The reply goes on. */
+  readonly onToolError?: ((error: ChatError) => void) | undefined
 }
 
 /** A wait longer than this is the client's to do: it gets the refusal, with the time. */
@@ -26,51 +36,78 @@ const LONGEST_WAIT_MS = 5000
  * The pure generator of chat deltas: `start`, what the upstream says, and exactly one `finish` or `error`.
  *
  * It never throws. `start` comes together with the first delta, so that a caller who waits for two deltas
- * knows whether the answer began or failed at once. Failures before that are retried, later ones never.
+ * knows whether the answer began or failed at once. A model call that fails is repeated as long as it said nothing.
+ *
+ * With `tools`, calls of them are run here: side by side, results as they come, and the model is asked again with
+ * them, all in one reply. Calls are counted through the whole of it. A step with calls of the client's ends it with
+ * `tool-calls`. A reply that has used its steps ends with `other`, raw `max-steps`, if the model calls even then.
+ * The usage of all steps comes once, before the end, whatever that is.
  */
 export async function* streamChat(
   request: ChatRequest,
   options: StreamChatOptions,
 ): AsyncGenerator<ChatDelta> {
-  const {
-    upstream,
-    signal,
-    id,
-    now = Date.now,
-    retries = 0,
-    random = Math.random,
-    onAccept,
-    onError,
-  } = options
-  const start: ChatDelta = { type: 'start', id, model: request.model, createdAt: now() }
+  const { upstream, signal, id, now = Date.now, retries = 0, random = Math.random } = options
+  const { onAccept, onError, continues } = options
+  const start: ChatDelta = startOf({ id, model: request.model, createdAt: now(), continues })
+  const turn = createTurn(request, options)
   let started = false
-  let finished = false
-  for (let attempt = 0; ; attempt++) {
+  let attempt = 0
+
+  function lastDeltas(error?: unknown): readonly ChatDelta[] {
+    const reason = signal.aborted ? abortReason(signal) : error
+    const terminal = terminalFor(reason)
+    if (terminal.type === 'error') onError?.(toChatError(reason))
+    return [...(started ? [] : [start]), ...turn.usage, terminal]
+  }
+
+  for (;;) {
+    let said = false
     try {
-      for await (const delta of upstream(request, { signal, onAccept })) {
+      for await (const delta of upstream(turn.request, { signal, onAccept })) {
         if (!started) {
           started = true
           yield start
         }
-        finished = delta.type === 'finish'
-        yield delta
-        if (finished) return
+        said = true
+        if (delta.type === 'finish') {
+          yield* turn.finish(delta)
+          break
+        }
+        const passed = turn.hear(delta)
+        if (passed) yield passed
       }
-      throw new ChatError('upstream-truncated', 'The model stopped answering before it finished.')
+      if (turn.state === 'asking') {
+        throw new ChatError('upstream-truncated', 'The model stopped answering before it finished.')
+      }
     } catch (error) {
-      // The upstream failed while it cleaned up: the answer was whole already.
-      if (finished) return
-      const waitMs =
-        started || signal.aborted || attempt >= retries ? undefined : retryWait(error, attempt, random)
-      if (waitMs !== undefined && (await pause(waitMs, signal))) continue
-      if (!started) yield start
-      const reason = signal.aborted ? abortReason(signal) : error
-      const terminal = terminalFor(reason)
-      if (terminal.type === 'error') onError?.(toChatError(reason))
-      yield terminal
-      return
+      // Else the upstream failed while it cleaned up: what it said was whole already.
+      if (turn.state === 'asking') {
+        const waitMs =
+          said || signal.aborted || attempt >= retries ? undefined : retryWait(error, attempt, random)
+        if (waitMs !== undefined && (await pause(waitMs, signal))) {
+          attempt++
+          continue
+        }
+        return yield* lastDeltas(error)
+      }
     }
+    if (turn.state === 'calling') for await (const delta of turn.answer(signal)) yield delta
+    if (turn.state === 'over') return
+    if (signal.aborted) return yield* lastDeltas()
+    attempt = 0
   }
+}
+
+/** The first delta of a reply. */
+export function startOf({
+  continues,
+  ...rest
+}: Pick<StreamChatOptions, 'id' | 'continues'> & {
+  readonly model: string
+  readonly createdAt: number
+}): ChatDelta {
+  return { type: 'start', ...rest, ...(continues === undefined ? {} : { continues }) }
 }
 
 /** The last delta of a reply that did not end by itself. */

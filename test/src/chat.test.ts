@@ -82,6 +82,18 @@ test.each<[string, unknown, Partial<ChatDelta>]>([
   expect(deltas).toEqual([started, hel, expect.objectContaining(terminal)])
 })
 
+/** The same with calls as upstreams give them: counted from 0, id and name in the first piece. */
+function wellFormed(steps: readonly Step[]): Step[] {
+  const indexes: number[] = []
+  return steps.map((step) => {
+    if (step === 'wait' || step instanceof Error || step.type !== 'tool-call') return step
+    const seen = indexes.indexOf(step.index)
+    if (seen >= 0) return { ...step, index: seen }
+    const index = indexes.push(step.index) - 1
+    return { ...step, index, id: `call-${index}`, name: 'look_up' }
+  })
+}
+
 describe('three invariants', () => {
   const said = fc.oneof(
     fc.record({ type: fc.constantFrom('text' as const, 'reasoning' as const), text: fc.string() }),
@@ -97,7 +109,7 @@ describe('three invariants', () => {
   const ending = fc.constantFrom<Step[]>([stop], [stop, hel], [], ...failures.map((failure) => [failure]))
   const attempt = fc
     .tuple(fc.array(said, { maxLength: 5 }), ending)
-    .map(([deltas, end]): Step[] => [...deltas, ...end])
+    .map(([deltas, end]): Step[] => [...wellFormed(deltas), ...end])
   const cases = fc.record({
     attempts: fc.array(attempt, { minLength: 1, maxLength: 4 }),
     retries: fc.nat(3),

@@ -1,0 +1,78 @@
+import type { Fields, ToolCall, UpstreamDelta } from './types.ts'
+
+/** One piece of a call. */
+export type CallPiece = Extract<UpstreamDelta, { type: 'tool-call' }>
+
+/** A call with all its pieces, and whether this service answers it. */
+export interface HeardCall extends ToolCall {
+  readonly server: boolean
+}
+
+/** The calls of one reply: counted through all its steps, each with an id of its own. */
+export interface Calls {
+  /**
+   * Reads a piece of this step. Gives it as it is passed on: the first one of a call has id and name. Undefined
+   * as long as the name is not known; what came until then is in the first piece.
+   */
+  read(piece: CallPiece): CallPiece | undefined
+  /** The calls of this step, whole; the next piece is of the next step. */
+  take(): readonly HeardCall[]
+}
+
+/** Characters that are held of a call without a name. */
+const MAX_NAMELESS = 65_536
+
+interface OpenCall {
+  index: number
+  id: string
+  name: string
+  arguments: string
+  extra?: Fields
+  server: boolean
+}
+
+/**
+ * Creates the calls of a reply. `isServer` says whether this service answers calls of that name; `taken` are the ids
+ * of earlier calls in the conversation.
+ */
+export function createCalls(
+  replyId: string,
+  isServer: (name: string) => boolean,
+  taken: Iterable<string> = [],
+): Calls {
+  const ids = new Set(taken)
+  let step = new Map<number, OpenCall>()
+  let count = 0
+
+  function begin(call: OpenCall): CallPiece {
+    call.index = count++
+    // Some servers give every call the same id, or none. Its length is what OpenAI's API takes (40) at most.
+    if (call.id === '' || ids.has(call.id)) call.id = `call_${replyId.slice(-24)}_${call.index}`
+    ids.add(call.id)
+    call.server = isServer(call.name)
+    const { index, id, name, arguments: text, extra } = call
+    const more = { ...(extra ? { extra } : {}), ...(call.server ? { server: true as const } : {}) }
+    return { type: 'tool-call', index, id, name, arguments: text, ...more }
+  }
+
+  return {
+    read({ index: position, id = '', name = '', arguments: text, extra }) {
+      let call = step.get(position)
+      if (!call) step.set(position, (call = { index: -1, id, name: '', arguments: '', server: false }))
+      // Whoever calls nobody for so long has nobody to call.
+      if (call.index >= 0 || call.arguments.length < MAX_NAMELESS) call.arguments += text
+      if (extra) call.extra = { ...call.extra, ...extra }
+      if (call.index >= 0) {
+        return { type: 'tool-call', index: call.index, arguments: text, ...(extra ? { extra } : {}) }
+      }
+      call.id ||= id
+      call.name = name
+      return name === '' ? undefined : begin(call)
+    },
+    take() {
+      const heard = [...step.values()].filter(({ index }) => index >= 0)
+      step = new Map()
+      return heard
+    },
+  }
+}
