@@ -1,55 +1,62 @@
-import type { ChatDelta, FinishReason, Usage } from './types.ts'
+import type { Answer, AnsweredCall, ChatDelta, FinishReason, Usage } from './types.ts'
 
-/** A tool call with all its pieces joined. */
-export interface ToolCall {
-  readonly id: string
-  readonly name: string
-  /** JSON text as the model wrote it: not checked. */
-  readonly arguments: string
+/** An answer as far as it has come: everything of a whole one, and how it ended, if it did. */
+export type PartialAnswer = Omit<Answer, 'finishReason'> & { readonly finishReason?: FinishReason }
+
+/** Puts an answer together, delta by delta. */
+export interface Collector {
+  add(delta: ChatDelta): void
+  /** What there is by now; undefined before `start`. */
+  readonly answer: PartialAnswer | undefined
 }
 
-/** A whole answer. Fields that the model did not use are absent, `text` is always there. */
-export interface Answer {
-  readonly id: string
-  readonly model: string
-  readonly createdAt: number
-  readonly text: string
-  readonly reasoning?: string
-  readonly refusal?: string
-  readonly toolCalls?: readonly ToolCall[]
-  readonly sources?: readonly { readonly url: string; readonly title?: string }[]
-  readonly usage?: Usage
-  readonly finishReason: FinishReason
-}
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
-/** Joins the deltas of a reply. Undefined when it did not `finish`: such an answer is not whole. */
-export async function collect(batches: AsyncIterable<readonly ChatDelta[]>): Promise<Answer | undefined> {
+/** Creates a collector that has heard nothing yet. */
+export function createCollector(): Collector {
   const texts = { text: '', reasoning: '', refusal: '' }
-  const calls: { id: string; name: string; arguments: string }[] = []
+  const logprobs: { text?: unknown[]; refusal?: unknown[] } = {}
+  const calls: Mutable<AnsweredCall>[] = []
   const sources: { url: string; title?: string }[] = []
   let head: Pick<Answer, 'id' | 'model' | 'createdAt'> | undefined
   let usage: Usage | undefined
-  let finishReason: FinishReason | undefined
+  let end: Pick<Answer, 'finishReason' | 'rawFinishReason'> | undefined
+
+  function addCall(delta: Extract<ChatDelta, { type: 'tool-call' }>): void {
+    const call = (calls[delta.index] ??= { id: '', name: '', arguments: '' })
+    call.id ||= delta.id ?? ''
+    call.name ||= delta.name ?? ''
+    call.arguments += delta.arguments
+    if (delta.server) call.server = true
+    if (delta.extra) call.extra = { ...call.extra, ...delta.extra }
+  }
+
+  function addResult({ id, result, isError }: Extract<ChatDelta, { type: 'tool-result' }>): void {
+    const call = calls.find((candidate) => candidate?.id === id && !('result' in candidate))
+    if (call) Object.assign(call, { result }, isError ? { isError } : {})
+  }
 
   function add(delta: ChatDelta): void {
     switch (delta.type) {
       case 'start': {
-        const { type: _, ...rest } = delta
-        head = rest
+        const { id, model, createdAt } = delta
+        head = { id, model, createdAt }
         break
       }
       case 'text':
-      case 'reasoning':
       case 'refusal':
+        if (delta.logprobs) (logprobs[delta.type] ??= []).push(...delta.logprobs)
         texts[delta.type] += delta.text
         break
-      case 'tool-call': {
-        const call = (calls[delta.index] ??= { id: '', name: '', arguments: '' })
-        call.id ||= delta.id ?? ''
-        call.name ||= delta.name ?? ''
-        call.arguments += delta.arguments
+      case 'reasoning':
+        texts.reasoning += delta.text
         break
-      }
+      case 'tool-call':
+        addCall(delta)
+        break
+      case 'tool-result':
+        addResult(delta)
+        break
       case 'source': {
         const { type: _, ...source } = delta
         sources.push(source)
@@ -61,24 +68,37 @@ export async function collect(batches: AsyncIterable<readonly ChatDelta[]>): Pro
         break
       }
       case 'finish':
-        finishReason = delta.reason
+        end = { finishReason: delta.reason, ...(delta.raw ? { rawFinishReason: delta.raw } : {}) }
         break
       case 'error':
-        finishReason = undefined
+        end = undefined
         break
     }
   }
 
-  for await (const batch of batches) for (const delta of batch) add(delta)
-  if (!head || !finishReason) return undefined
   return {
-    ...head,
-    text: texts.text,
-    ...(texts.reasoning ? { reasoning: texts.reasoning } : {}),
-    ...(texts.refusal ? { refusal: texts.refusal } : {}),
-    ...(calls.length > 0 ? { toolCalls: calls.filter(Boolean) } : {}),
-    ...(sources.length > 0 ? { sources } : {}),
-    ...(usage ? { usage } : {}),
-    finishReason,
+    add,
+    get answer() {
+      if (!head) return undefined
+      return {
+        ...head,
+        text: texts.text,
+        ...(texts.reasoning ? { reasoning: texts.reasoning } : {}),
+        ...(texts.refusal ? { refusal: texts.refusal } : {}),
+        ...(calls.length > 0 ? { toolCalls: calls.filter(Boolean) } : {}),
+        ...(sources.length > 0 ? { sources } : {}),
+        ...(logprobs.text || logprobs.refusal ? { logprobs } : {}),
+        ...(usage ? { usage } : {}),
+        ...end,
+      }
+    },
   }
+}
+
+/** Joins the deltas of a reply. Undefined when it did not `finish`: such an answer is not whole. */
+export async function collect(batches: AsyncIterable<readonly ChatDelta[]>): Promise<Answer | undefined> {
+  const collector = createCollector()
+  for await (const batch of batches) for (const delta of batch) collector.add(delta)
+  const { finishReason, ...rest } = collector.answer ?? {}
+  return finishReason && { ...(rest as Answer), finishReason } // it finished, so it has begun
 }

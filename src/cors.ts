@@ -1,5 +1,5 @@
 import { ChatError } from './errors.ts'
-import { empty, failure } from './http.ts'
+import { empty, failure, isOwnOrigin } from './http.ts'
 import { isHead } from './router.ts'
 import type { Handler, HttpReply, HttpRequest } from './types.ts'
 
@@ -24,7 +24,7 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
     const known = origin !== null && origins.includes(origin)
     const granted = known ? { 'access-control-allow-origin': origin, vary: 'origin' } : undefined
     if (request.method === 'OPTIONS' && granted && request.headers.get('access-control-request-method')) {
-      return passable(empty(204, { ...granted, ...preflight }), request)
+      return passable(empty(204, { ...granted, ...preflight, ...allowedHeaders(request) }), request)
     }
     if (!granted && isForeign(request, origin)) {
       const who = origin === null ? 'other sites' : origin.slice(0, 200)
@@ -36,15 +36,26 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
     if (!granted) return reply
     return {
       ...reply,
-      headers: { ...reply.headers, ...granted, 'access-control-expose-headers': 'x-reply-id, retry-after' },
+      headers: { ...reply.headers, ...granted, 'access-control-expose-headers': exposed },
     }
   }
 }
 
+/** What a page of another origin may read of an answer's head. */
+const exposed =
+  'x-reply-id, x-upstream, retry-after, x-error-code, x-should-retry, x-workflow-run-id, x-workflow-stream-tail-index'
+
 const preflight = {
   'access-control-allow-methods': 'GET, POST, DELETE',
-  'access-control-allow-headers': 'content-type, authorization, last-event-id, idempotency-key',
   'access-control-max-age': '86400',
+}
+
+// A page that may ask may say what it likes with it: official clients send headers of their own, and none means anything here.
+function allowedHeaders({ headers }: HttpRequest): Readonly<Record<string, string>> {
+  const names = headers.get('access-control-request-headers') ?? ''
+  const known = 'content-type, authorization, last-event-id, idempotency-key'
+  const asked = /^[\w, -]{1,2000}$/.test(names) ? `, ${names}` : ''
+  return { 'access-control-allow-headers': known + asked }
 }
 
 /**
@@ -56,13 +67,7 @@ function isForeign({ method, url, headers }: HttpRequest, origin: string | null)
   const site = headers.get('sec-fetch-site')
   if (method === 'OPTIONS' || site === 'same-origin' || site === 'none') return false
   const asks = /\/stream(?:\?|$)/.test(url)
-  if (site === null) return asks && origin !== null && !isOwn(origin, headers)
+  if (site === null) return asks && origin !== null && !isOwnOrigin(origin, headers)
   // A link to the page is fine; a link, a frame or a window that asks is not.
   return asks || headers.get('sec-fetch-mode') !== 'navigate'
-}
-
-// A proxy that sets `Host` to its own target says in another header what it was.
-function isOwn(origin: string, headers: HttpRequest['headers']): boolean {
-  const host = origin.replace(/^https?:\/\//, '')
-  return host === headers.get('host') || host === headers.get('x-forwarded-host')
 }

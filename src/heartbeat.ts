@@ -9,7 +9,7 @@ type Result = IteratorResult<string, undefined>
  */
 export function withHeartbeat(
   frames: AsyncIterableIterator<string>,
-  { everyMs }: { readonly everyMs: number },
+  { everyMs, frame = heartbeatFrame }: { readonly everyMs: number; readonly frame?: string },
 ): AsyncIterableIterator<string> {
   const watchdog = createWatchdog()
   let waiter: { resolve(result: Result): void; reject(error: unknown): void } | undefined
@@ -44,7 +44,7 @@ export function withHeartbeat(
 
   function beat(): void {
     armed = false
-    waiter?.resolve({ value: heartbeatFrame, done: false })
+    waiter?.resolve({ value: frame, done: false })
     waiter = undefined
   }
 

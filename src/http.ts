@@ -31,24 +31,32 @@ export function json(
   }
 }
 
-/** A reply that streams events, about the reply `id`. */
-export function stream(id: string, body: AsyncIterableIterator<string>, settled: Promise<void>): HttpReply {
-  return { status: 200, headers: { ...streamHeaders, 'x-reply-id': id }, body, settled }
+/** A reply that streams events. */
+export function stream(
+  body: AsyncIterableIterator<string>,
+  headers: Readonly<Record<string, string>>,
+  settled: Promise<void> = nothingRuns,
+): HttpReply {
+  return { status: 200, headers: { ...streamHeaders, ...headers }, body, settled }
 }
 
 /** The reply that tells of an error: `{"error":{"code","message","param"?}}`. */
 export function failure(error: ChatError, headers: Readonly<Record<string, string>> = {}): HttpReply {
-  const { code, message, param, status, retryAfterMs } = error
+  const { code, message, param, status } = error
   return json(
     status,
     { error: { code, message, ...(param ? { param } : {}) } },
-    { ...headers, ...(retryAfterMs === undefined ? {} : { 'retry-after': retryAfter(retryAfterMs) }) },
+    { ...headers, ...retryAfter(error) },
   )
 }
 
-/** At most a minute: what a client should not wait for longer without asking. Whole seconds, RFC 9110 §10.2.3. */
-function retryAfter(ms: number): string {
-  return String(Math.min(60, Math.max(1, Math.ceil(ms / 1000))))
+/**
+ * The header that says when to ask again, where that is known: whole seconds (RFC 9110 §10.2.3), and at most a
+ * minute, because a client should not wait for longer without asking.
+ */
+export function retryAfter({ retryAfterMs }: ChatError): Readonly<Record<string, string>> {
+  if (retryAfterMs === undefined) return {}
+  return { 'retry-after': String(Math.min(60, Math.max(1, Math.ceil(retryAfterMs / 1000)))) }
 }
 
 /** The address of a request. @throws `ChatError` for what is none. */
@@ -61,18 +69,46 @@ export function urlOf(request: HttpRequest): URL {
   }
 }
 
+export interface BodyOptions {
+  readonly maxBytes: number
+  /** Takes JSON that says it is plain text too, where no page of another site can have sent it. */
+  readonly plainText?: boolean
+}
+
 /** Reads a JSON body. @throws `ChatError` naming what is wrong with it. */
-export async function readBody(request: HttpRequest, maxBytes: number): Promise<unknown> {
-  const type = request.headers.get('content-type') ?? ''
-  if (!/^application\/json\s*(?:;|$)/i.test(type.trim())) {
-    const got = type === '' ? 'none' : JSON.stringify(type.slice(0, 60))
-    throw new ChatError('unsupported-media-type', `The content type must be application/json; got ${got}.`)
-  }
+export async function readBody(
+  request: HttpRequest,
+  { maxBytes, plainText = false }: BodyOptions,
+): Promise<unknown> {
+  requireJson(request, plainText)
   const length = Number(request.headers.get('content-length') ?? 0)
   if (length > maxBytes) throw tooLarge(maxBytes)
   const text = await request.text(maxBytes)
   if (text.length > maxBytes || new TextEncoder().encode(text).length > maxBytes) throw tooLarge(maxBytes)
   return parseJson(text)
+}
+
+// A browser asks before it sends JSON to another site, but sends plain text without asking.
+function requireJson(request: HttpRequest, plainText: boolean): void {
+  const type = (request.headers.get('content-type') ?? '').trim()
+  if (/^application\/json\s*(?:;|$)/i.test(type)) return
+  if (plainText && /^(?:text\/plain\s*(?:;|$)|$)/i.test(type) && isOwnPage(request)) return
+  const got = type === '' ? 'none' : JSON.stringify(type.slice(0, 60))
+  throw new ChatError('unsupported-media-type', `The content type must be application/json; got ${got}.`)
+}
+
+/** Whether a program sends this, or a page of this very service: what a browser says of it, or the page's origin. */
+export function isOwnPage({ headers }: HttpRequest): boolean {
+  const site = headers.get('sec-fetch-site')
+  if (site !== null) return site === 'same-origin' || site === 'none'
+  const origin = headers.get('origin')
+  return origin === null || isOwnOrigin(origin, headers)
+}
+
+/** Whether an origin is where the request went. A proxy that sets `Host` to its own target says in another header what it was. */
+export function isOwnOrigin(origin: string, headers: HttpRequest['headers']): boolean {
+  const host = origin.replace(/^https?:\/\//, '')
+  return host === headers.get('host') || host === headers.get('x-forwarded-host')
 }
 
 /**

@@ -1,14 +1,20 @@
 export { streamChat, type StreamChatOptions } from './chat.ts'
-export type { Answer, ToolCall } from './collect.ts'
 export { type CorsOptions, withCors } from './cors.ts'
 export { ChatError, type ChatErrorOptions, type ErrorCode } from './errors.ts'
+export type { PartialAnswer } from './collect.ts'
+export type { FinishedReply, OnFinish, Timings } from './finished.ts'
 export { createHandler, type HandlerOptions } from './handler.ts'
 export type { Page } from './page.ts'
 export { createMemoryStore, type MemoryStoreOptions } from './stores/memory.ts'
 export {
+  type Answer,
+  type AnsweredCall,
   type ChatDelta,
   type ChatMessage,
   type ChatRequest,
+  type Content,
+  type ContentPart,
+  type Fields,
   type FinishReason,
   type Handler,
   type HttpReply,
@@ -16,9 +22,13 @@ export {
   isTerminal,
   type ReplyState,
   type StreamStore,
+  type ToolCall,
+  type ToolSpec,
   type Upstream,
   type UpstreamDelta,
   type UpstreamOptions,
   type Usage,
 } from './types.ts'
+export { createToolbox, defineTool, type Tool, type Toolbox, type ToolContext, ToolError } from './tools.ts'
+export { createFailover, type FailoverEntry, type FailoverOptions } from './upstreams/failover.ts'
 export { createOpenAI, type OpenAIOptions } from './upstreams/openai.ts'

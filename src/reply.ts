@@ -16,13 +16,19 @@ export interface ReplyOptions {
   readonly totalTimeoutMs: number
   /** How many characters the answer may have. */
   readonly maxBytes: number
+  /** Told of every delta that went into the log. */
+  readonly onDelta?: ((delta: ChatDelta) => void) | undefined
+  /** Told when the model's server has taken the request. */
+  readonly onAccept?: (() => void) | undefined
+  /** Runs last, once; `settled` waits for it. Must not reject. */
+  readonly onEnd?: ((reply: Pick<Reply, 'failure' | 'upstream'>) => Promise<void>) | undefined
 }
 
 export interface Told {
   /** The failure behind an `error`. */
   readonly onError: (error: ChatError) => void
-  /** The model's server has taken the request. */
-  readonly onAccept: () => void
+  /** The model's server has taken the request; which one, where there are several. */
+  readonly onAccept: (upstream?: string) => void
 }
 
 /** A reply that is being produced. */
@@ -34,6 +40,10 @@ export interface Reply {
   readonly failure: ChatError | undefined
   /** Whether the model's server has taken the request: before that it costs nothing. */
   readonly accepted: boolean
+  /** Which upstream answers, where there are several, as soon as one has taken the request. */
+  readonly upstream: string | undefined
+  /** How many are reading it. */
+  readonly readers: number
   /** Seals the log with what `reason` says and aborts the upstream. False when the reply was over already. */
   stop(reason: ChatError): Promise<boolean>
   /** A reader came; call the result when it left. Without readers the reply ends after `lingerMs`. */
@@ -45,7 +55,7 @@ export interface Reply {
  * Its log must exist already.
  */
 export function startReply(options: ReplyOptions): Reply {
-  const { id, store, start, produce, lingerMs, totalTimeoutMs, maxBytes } = options
+  const { id, store, start, produce, lingerMs, totalTimeoutMs, maxBytes, onDelta } = options
   const controller = new AbortController()
   let readers = 0
   let recorded = 0
@@ -53,9 +63,14 @@ export function startReply(options: ReplyOptions): Reply {
   let over = false
   let failure: ChatError | undefined
   let accepted = false
+  let upstream: string | undefined
   const told: Told = {
     onError: (error) => void (failure ??= error),
-    onAccept: () => void (accepted = true),
+    onAccept: (name) => {
+      accepted = true
+      upstream = name
+      options.onAccept?.()
+    },
   }
   let linger: ReturnType<typeof setTimeout> | undefined
   const deadline = setTimer(() => {
@@ -64,8 +79,11 @@ export function startReply(options: ReplyOptions): Reply {
   }, totalTimeoutMs)
 
   async function append(delta: ChatDelta): Promise<boolean> {
-    const added = store.append(id, recorded === 0 && delta.type !== 'start' ? [start, delta] : [delta])
+    const deltas = recorded === 0 && delta.type !== 'start' ? [start, delta] : [delta]
     recorded++
+    const added = store.append(id, deltas)
+    if (added === true || (typeof added !== 'boolean' && (await added)))
+      for (const one of deltas) onDelta?.(one)
     return added
   }
 
@@ -99,6 +117,7 @@ export function startReply(options: ReplyOptions): Reply {
       recorded++
       const added = store.append(id, [delta])
       if (!(typeof added === 'boolean' ? added : await added)) return
+      onDelta?.(delta)
       // Goes on even so: the generator's next step cleans up after its last delta.
       if (isTerminal(delta)) over = true
     }
@@ -116,6 +135,7 @@ export function startReply(options: ReplyOptions): Reply {
       clearTimeout(deadline)
       clearTimeout(linger)
       controller.abort()
+      await options.onEnd?.({ failure, upstream })
     }
   }
 
@@ -140,8 +160,14 @@ export function startReply(options: ReplyOptions): Reply {
     get failure() {
       return failure
     },
+    get readers() {
+      return readers
+    },
     get accepted() {
       return accepted || recorded > 0
+    },
+    get upstream() {
+      return upstream
     },
     stop,
     join,
@@ -150,5 +176,6 @@ export function startReply(options: ReplyOptions): Reply {
 
 function lengthOf(delta: ChatDelta): number {
   if (delta.type === 'tool-call') return delta.arguments.length
+  if (delta.type === 'tool-result') return JSON.stringify(delta.result)?.length ?? 0
   return 'text' in delta ? delta.text.length : 0
 }

@@ -1,7 +1,12 @@
 import type { ChatError } from './errors.ts'
 
-/** Told of a failure, and of which reply. */
-export type Report = (error: ChatError, context: { readonly replyId?: string }) => void
+/** Told of a failure, whole, with its cause; and of which reply, and which upstream where there are several. */
+export type Report = (error: ChatError, context: ReportContext) => void
+
+export interface ReportContext {
+  readonly replyId?: string
+  readonly upstream?: string
+}
 
 /** A report that cannot fail itself: what `onError` throws, or rejects with, is nobody's to handle. */
 export function toReport(onError: Report | undefined): Report {

@@ -1,46 +1,20 @@
+import {
+  isObject,
+  kindOf,
+  requireMessageList,
+  requireObject,
+  requireOwnRole,
+  type Sampling,
+  samplingFields,
+  toSampling,
+  unknownField,
+  wrong,
+} from './checks.ts'
 import { ChatError } from './errors.ts'
 import type { ChatMessage, DialectRequest, RequestLimits } from './types.ts'
 
 /** Arrays and objects within each other: deeper bodies are refused before anything walks them. */
 const MAX_DEPTH = 32
-
-/** Roles that only the service may speak in: a page that could use them could rewrite its instructions. */
-const reservedRoles = ['system', 'developer', 'tool', 'function']
-
-/** Says what a value must be, when it is not; `undefined` when it is. */
-type Check = (value: unknown) => string | undefined
-
-/** The fields beside `messages`. Their names are those of OpenAI's Chat Completions API, which users know. */
-const fields = {
-  model: textUpTo(200),
-  stream: (value) => (typeof value === 'boolean' ? undefined : 'a boolean'),
-  n: (value) => (value === 1 ? undefined : '1'),
-  temperature: numberFrom(0, 2),
-  top_p: numberFrom(0, 1),
-  max_tokens: wholeFrom(1),
-  max_completion_tokens: wholeFrom(1),
-  stop: (value) => (isStop(value) ? undefined : 'a string or an array of at most 4 strings'),
-  seed: wholeFrom(Number.MIN_SAFE_INTEGER),
-  presence_penalty: numberFrom(-2, 2),
-  frequency_penalty: numberFrom(-2, 2),
-  reasoning_effort: textUpTo(32),
-} as const satisfies Record<string, Check>
-
-/** What is left of a body once its fields were checked. */
-interface Fields {
-  readonly messages: readonly ChatMessage[]
-  readonly model?: string
-  readonly stream?: boolean
-  readonly temperature?: number
-  readonly top_p?: number
-  readonly max_tokens?: number
-  readonly max_completion_tokens?: number
-  readonly stop?: string | readonly string[]
-  readonly seed?: number
-  readonly presence_penalty?: number
-  readonly frequency_penalty?: number
-  readonly reasoning_effort?: string
-}
 
 /**
  * Parses a JSON body.
@@ -73,28 +47,11 @@ export function parseJson(text: string): unknown {
  * @throws `ChatError` that names the field, what it must be and what it was.
  */
 export function readChatRequest(body: unknown, { maxMessages }: RequestLimits): DialectRequest {
-  if (!isObject(body)) {
-    throw new ChatError('invalid-request', `The body must be a JSON object; got ${kindOf(body)}.`)
-  }
-  const asked = withMessages(Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null)))
-  requireMessages(asked['messages'], maxMessages)
+  const asked = withMessages(requireObject(body))
+  const messages = requireMessages(asked['messages'], maxMessages)
   for (const [name, value] of Object.entries(asked)) if (name !== 'messages') requireField(name, value)
-  const checked = asked as unknown as Fields // field by field, just now
-  return {
-    stream: checked.stream ?? true,
-    chat: {
-      model: checked.model,
-      messages: checked.messages.map(({ role, content }) => ({ role, content })),
-      temperature: checked.temperature,
-      topP: checked.top_p,
-      maxOutputTokens: checked.max_completion_tokens ?? checked.max_tokens,
-      stop: checked.stop,
-      seed: checked.seed,
-      presencePenalty: checked.presence_penalty,
-      frequencyPenalty: checked.frequency_penalty,
-      reasoningEffort: checked.reasoning_effort,
-    },
-  }
+  const checked = asked as Sampling // field by field, just now
+  return { stream: checked.stream ?? true, chat: { ...toSampling(checked), messages } }
 }
 
 /** A single question as a conversation. @throws `ChatError` when it is empty. */
@@ -116,93 +73,27 @@ function withMessages({ prompt, ...rest }: Record<string, unknown>): Record<stri
   return { ...rest, messages: promptMessages(prompt) }
 }
 
-function requireMessages(messages: unknown, maxMessages: number): void {
-  if (!Array.isArray(messages)) throw wrong('messages', 'an array', messages)
-  if (messages.length === 0) throw wrong('messages', 'a non-empty array', messages)
-  if (messages.length > maxMessages) {
-    const text = `\`messages\` may hold at most ${maxMessages} messages; got ${messages.length}. Leave out the oldest.`
-    throw new ChatError('limit-exceeded', text, { param: 'messages' })
-  }
-  messages.forEach(requireMessage)
+function requireMessages(messages: unknown, maxMessages: number): readonly ChatMessage[] {
+  requireMessageList(messages, maxMessages)
+  return messages.map(requireMessage)
 }
 
-function requireMessage(message: unknown, index: number): void {
+function requireMessage(message: unknown, index: number): ChatMessage {
   const at = `messages[${index}]`
   if (!isObject(message)) throw wrong(at, 'an object', message)
   const { role, content } = message
-  if (typeof role === 'string' && reservedRoles.includes(role)) {
-    const text = `\`${at}.role\` must be "user" or "assistant"; got "${role}". Instructions are set on the server.`
-    throw new ChatError('role-not-allowed', text, { param: `${at}.role` })
-  }
+  requireOwnRole(role, at)
   if (role !== 'user' && role !== 'assistant') throw wrong(`${at}.role`, 'one of "user", "assistant"', role)
   if (typeof content !== 'string') throw wrong(`${at}.content`, 'a string', content)
   const other = Object.keys(message).find((key) => key !== 'role' && key !== 'content')
   if (other !== undefined) throw unknownField(`${at}.${other}`)
+  return { role, content }
 }
 
 function requireField(name: string, value: unknown): void {
-  if (!Object.hasOwn(fields, name)) throw unknownField(name)
-  const expectation = fields[name as keyof typeof fields](value) // an own key, just now
+  if (!Object.hasOwn(samplingFields, name)) throw unknownField(name)
+  const expectation = samplingFields[name as keyof typeof samplingFields](value) // an own key, just now
   if (expectation !== undefined) throw wrong(name, expectation, value)
-}
-
-function textUpTo(length: number): Check {
-  return (value) => {
-    if (typeof value !== 'string') return 'a string'
-    if (value === '') return 'a non-empty string'
-    return value.length > length ? `at most ${length} characters long` : undefined
-  }
-}
-
-function numberFrom(low: number, high: number): Check {
-  return (value) => {
-    if (typeof value !== 'number') return 'a number'
-    if (value < low) return `at least ${low}`
-    return value > high ? `at most ${high}` : undefined
-  }
-}
-
-function wholeFrom(low: number): Check {
-  return (value) => {
-    if (!Number.isSafeInteger(value)) return 'a whole number'
-    return (value as number) < low ? `at least ${low}` : undefined // a number, just now
-  }
-}
-
-function isStop(value: unknown): boolean {
-  if (typeof value === 'string') return true
-  return Array.isArray(value) && value.length <= 4 && value.every((item) => typeof item === 'string')
-}
-
-function wrong(param: string, expectation: string, value: unknown): ChatError {
-  const text = `\`${param}\` must be ${expectation}; got ${show(param, value)}.`
-  return new ChatError('invalid-request', text, { param })
-}
-
-function unknownField(path: string): ChatError {
-  const param = path.slice(0, 80)
-  return new ChatError('invalid-request', `\`${param}\` is not a field of this request.`, { param })
-}
-
-// Words of a conversation are never repeated; a role, a number, a model's name are.
-const spoken = /(?:^messages(?:\[\d+\])?|content|prompt|stop)$/
-
-function show(param: string, value: unknown): string {
-  if (Array.isArray(value) && value.length === 0) return 'an empty array'
-  if (spoken.test(param)) return kindOf(value)
-  if (typeof value === 'string') return JSON.stringify(value.slice(0, 40))
-  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : kindOf(value)
-}
-
-function kindOf(value: unknown): string {
-  if (value === undefined) return 'nothing'
-  if (value === null) return 'null'
-  const kind = Array.isArray(value) ? 'array' : typeof value
-  return `${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind}`
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isDeeper(value: unknown, levels: number): boolean {

@@ -1,4 +1,4 @@
-import type { ErrorCode } from './errors.ts'
+import type { ChatError, ErrorCode } from './errors.ts'
 
 /** How an answer ended, in the model's own judgement; `cancelled` when somebody stopped it. */
 export type FinishReason = 'stop' | 'length' | 'content-filter' | 'tool-calls' | 'cancelled' | 'other'
@@ -9,6 +9,8 @@ export interface Usage {
   readonly outputTokens: number
   readonly cachedInputTokens?: number
   readonly reasoningTokens?: number
+  /** The upstream's own total, only where it is not the sum of input and output. */
+  readonly totalTokens?: number
 }
 
 /**
@@ -16,7 +18,12 @@ export interface Usage {
  * A `tool-call` carries `id` and `name` in its first piece; its `arguments` are pieces of one JSON text.
  */
 export type UpstreamDelta =
-  | { readonly type: 'text' | 'reasoning' | 'refusal'; readonly text: string }
+  | {
+      readonly type: 'text' | 'reasoning' | 'refusal'
+      readonly text: string
+      /** What the model thought of each token of this piece, as the upstream says it; only where it was asked for. */
+      readonly logprobs?: readonly unknown[]
+    }
   | {
       readonly type: 'tool-call'
       /** 0, 1, 2 … in order of appearance: which call of this answer the piece belongs to. */
@@ -24,6 +31,10 @@ export type UpstreamDelta =
       readonly id?: string
       readonly name?: string
       readonly arguments: string
+      /** What the vendor wants back with the call, and nobody else understands: Gemini's `extra_content`. */
+      readonly extra?: Fields
+      /** In the first piece: this service runs the call itself, a `tool-result` follows. */
+      readonly server?: true
     }
   | { readonly type: 'source'; readonly url: string; readonly title?: string }
   | ({ readonly type: 'usage' } & Usage)
@@ -35,8 +46,17 @@ export type UpstreamDelta =
  * `createdAt` is in milliseconds since 1970.
  */
 export type ChatDelta =
-  | { readonly type: 'start'; readonly id: string; readonly model: string; readonly createdAt: number }
+  | {
+      readonly type: 'start'
+      readonly id: string
+      readonly model: string
+      readonly createdAt: number
+      /** The client's id of the message that this answer goes on with, where it is not a message of its own. */
+      readonly continues?: string
+    }
   | UpstreamDelta
+  /** What a tool of this service answered to the call `id`; a sentence about what went wrong when `isError`. */
+  | { readonly type: 'tool-result'; readonly id: string; readonly result: unknown; readonly isError?: true }
   | {
       readonly type: 'error'
       readonly code: ErrorCode
@@ -49,10 +69,83 @@ export function isTerminal(delta: ChatDelta): boolean {
   return delta.type === 'finish' || delta.type === 'error'
 }
 
-/** One turn of a conversation. */
-export interface ChatMessage {
-  readonly role: 'system' | 'user' | 'assistant'
-  readonly content: string
+/** A piece of a message. `other` is what only an upstream that speaks the client's own API understands. */
+export type ContentPart =
+  | { readonly type: 'text'; readonly text: string }
+  /** An https or data URL. `detail` is the API's own word: `low`, `high`, `auto`. */
+  | { readonly type: 'image'; readonly url: string; readonly detail?: string }
+  | { readonly type: 'other'; readonly part: Fields }
+
+/** A JSON object that nobody looked into. */
+export type Fields = Readonly<Record<string, unknown>>
+
+export type Content = string | readonly ContentPart[]
+
+/** A call of a tool with all its pieces joined. */
+export interface ToolCall {
+  readonly id: string
+  readonly name: string
+  /** JSON text as the model wrote it: not checked. */
+  readonly arguments: string
+  /** What the vendor wants back with the call, and nobody else understands: Gemini's `extra_content`. */
+  readonly extra?: Fields
+}
+
+/** A call in a whole answer. `result` is there when a tool of this service ran; `isError` when it went wrong. */
+export interface AnsweredCall extends ToolCall {
+  readonly server?: true
+  readonly result?: unknown
+  readonly isError?: true
+}
+
+/** A whole answer. Fields that the model did not use are absent, `text` is always there. */
+export interface Answer {
+  readonly id: string
+  readonly model: string
+  readonly createdAt: number
+  readonly text: string
+  readonly reasoning?: string
+  readonly refusal?: string
+  readonly toolCalls?: readonly AnsweredCall[]
+  readonly sources?: readonly { readonly url: string; readonly title?: string }[]
+  /** Of the tokens of the text, and of the refusal: only where they were asked for. */
+  readonly logprobs?: { readonly text?: readonly unknown[]; readonly refusal?: readonly unknown[] }
+  readonly usage?: Usage
+  readonly finishReason: FinishReason
+  /** The upstream's own word, where `finishReason` is `other`. */
+  readonly rawFinishReason?: string
+}
+
+/** One turn of a conversation. `extra`: fields of the client's API that an upstream of the same API gets as they are. */
+export type ChatMessage =
+  | {
+      readonly role: 'system' | 'developer' | 'user'
+      readonly content: Content
+      readonly extra?: Fields
+    }
+  | {
+      readonly role: 'assistant'
+      /** Empty where the turn was only calls. */
+      readonly content: Content
+      readonly toolCalls?: readonly ToolCall[]
+      /** What the model thought before it said this: some want it back together with the results of their calls. */
+      readonly reasoning?: string
+      readonly extra?: Fields
+    }
+  | {
+      readonly role: 'tool'
+      readonly toolCallId: string
+      readonly content: Content
+      readonly extra?: Fields
+    }
+
+/** A tool as the model is told of it. */
+export interface ToolSpec {
+  readonly name: string
+  readonly description?: string | undefined
+  /** JSON Schema of the arguments. */
+  readonly parameters?: Fields | undefined
+  readonly strict?: boolean | undefined
 }
 
 /** What is asked of a model, in nobody's wire format. Absent fields are left to the upstream. */
@@ -67,6 +160,15 @@ export interface ChatRequest {
   readonly presencePenalty?: number | undefined
   readonly frequencyPenalty?: number | undefined
   readonly reasoningEffort?: string | undefined
+  readonly tools?: readonly ToolSpec[] | undefined
+  readonly toolChoice?: 'none' | 'auto' | 'required' | { readonly name: string } | undefined
+  readonly parallelToolCalls?: boolean | undefined
+  /** As in OpenAI's Chat Completions API: `{"type":"json_schema","json_schema":{…}}`. */
+  readonly responseFormat?: Fields | undefined
+  readonly logprobs?: boolean | undefined
+  readonly topLogprobs?: number | undefined
+  /** Fields of OpenAI's API, or of a vendor's own, that are passed on as they are; those above win over them. */
+  readonly extra?: Fields | undefined
 }
 
 /**
@@ -77,8 +179,11 @@ export type Upstream = (request: ChatRequest, options: UpstreamOptions) => Async
 
 export interface UpstreamOptions {
   readonly signal: AbortSignal
-  /** To be called when the model's server has taken the request: from here on an answer may cost. */
-  readonly onAccept?: (() => void) | undefined
+  /**
+   * To be called when the model's server has taken the request: from here on an answer may cost. `upstream` says
+   * which server where there are several; called again when another one takes over.
+   */
+  readonly onAccept?: ((upstream?: string) => void) | undefined
 }
 
 /**
@@ -87,11 +192,29 @@ export interface UpstreamOptions {
  */
 export type Encoder = (delta: ChatDelta, seq?: number) => string
 
-/** A wire format: reads a request, writes deltas. */
+/** A wire format: reads a request, writes deltas, documents and refusals. */
 export interface Dialect {
   /** @throws `ChatError` that names the field, for anything that is not a request of this dialect. */
   readRequest(body: unknown, limits: RequestLimits): DialectRequest
-  createEncoder(replyId: string): Encoder
+  createEncoder(options: EncoderOptions): Encoder
+  /** The document of a whole answer; undefined where this dialect has none for it, because it was stopped. */
+  toDocument?(answer: Answer): unknown
+  /** A failure before the stream began. */
+  refuse(error: ChatError, headers?: Readonly<Record<string, string>>): HttpReply
+  /** Headers of a stream, beside those that every stream has. */
+  headers?(replyId: string): Readonly<Record<string, string>>
+  /** What leaves before the first delta. */
+  preamble?(replyId: string): string
+  /** A comment for times of silence, where one with a blank line after it would disturb. */
+  readonly heartbeat?: string
+  /** How long a reply goes on without a reader, where it is less than the service allows: 0 when nobody can come back. */
+  readonly lingerMs?: number
+}
+
+export interface EncoderOptions {
+  readonly replyId: string
+  /** Whether the client asked to be told the usage. */
+  readonly usage?: boolean | undefined
 }
 
 /** What a dialect made of a request body. */
@@ -99,11 +222,21 @@ export interface DialectRequest {
   readonly chat: Omit<ChatRequest, 'model'> & { readonly model?: string | undefined }
   /** False when the whole answer is wanted as one JSON document. */
   readonly stream: boolean
+  /** Whether the client asked to be told the usage. */
+  readonly usage?: boolean
+  /** The client's own name for the conversation. */
+  readonly chatId?: string | undefined
+  /** The client's id of the message that the answer goes on with, where it is not a message of its own. */
+  readonly continues?: string | undefined
 }
 
 export interface RequestLimits {
   /** Messages in one request. */
   readonly maxMessages: number
+  /** Hosts whose https images a request may name; `'*'` for any public one. Absent: as the dialect finds right. */
+  readonly imageHosts?: readonly string[] | '*' | undefined
+  /** Tools of this service that run in the client. */
+  readonly clientTools?: ReadonlySet<string> | undefined
 }
 
 /** What a store knows of a reply without reading it. */

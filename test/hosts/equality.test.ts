@@ -2,70 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { missingRuntime } from '../lambda/lab.ts'
 import { deltas, open, pieces, post } from './client.ts'
 import { createHosts, hostNames, type HostName } from './hosts.ts'
-import {
-  answer,
-  chunk,
-  cut,
-  done,
-  finish,
-  refuse,
-  role,
-  say,
-  type Script,
-  stream,
-  usage,
-} from './upstream.ts'
-
-const call = (index: number, id: string | undefined, name: string | undefined, args: string): string =>
-  chunk({
-    tool_calls: [{ index, ...(id ? { id } : {}), function: { ...(name ? { name } : {}), arguments: args } }],
-  })
-
-const manyTokens = Array.from({ length: 5000 }, (_, i) => ` token ${i}`)
-const manyScripts = answer('Zoë ', '你好', ' مرحبا', ' 👩‍👩‍👧‍👦', ' a\u2028b\r\nc')
-const error = `data: {"error":{"message":"The engine is full","type":"server_error","code":"overloaded"}}\n\n`
-
-const answers = {
-  'a short answer': stream(answer('Hel', 'lo.')),
-  'an answer of 5,000 tokens': stream(answer(...manyTokens)),
-  'many scripts': stream(manyScripts),
-  'many scripts, one byte at a time': stream(...splitBytes(manyScripts)),
-  'reasoning and a refusal': stream(
-    role,
-    chunk({ reasoning_content: 'Is it allowed?' }),
-    chunk({ refusal: 'I cannot.' }),
-    finish('content_filter'),
-    done,
-  ),
-  'tool calls': stream(
-    role,
-    call(0, 'call_1', 'get_weather', ''),
-    call(0, undefined, undefined, '{"city":'),
-    call(1, 'call_2', 'get_time', '{}'),
-    call(0, undefined, undefined, '"Kyōto"}'),
-    finish('tool_calls'),
-    usage(20, 12),
-    done,
-  ),
-  'an empty answer': stream(role, finish('stop'), done),
-  'an answer cut by its length': stream(role, say('The'), finish('length'), done),
-  'an error in the middle': stream(role, say('The begin'), error),
-  'a connection that breaks in the middle': cut(role, say('The begin'), say('ning')),
-  'an end without a finish reason': stream(role, say('The begin'), done),
-  'nonsense in the middle': stream(role, say('The begin'), 'data: {"choices":[{"de\n\n'),
-}
-
-const refusals = {
-  'HTTP 401': [refuse(401, { error: { message: 'Incorrect API key provided: sk-canary-0123456789' } }), 502],
-  'HTTP 404': [refuse(404, { error: { message: 'No such model', code: 'model_not_found' } }), 404],
-  'HTTP 429': [refuse(429, { error: { message: 'Slow down' } }, { 'retry-after': '7' }), 429],
-  'HTTP 500': [refuse(500, { error: { message: 'at engine.py:12' } }), 502],
-  'HTTP 503': [refuse(503, 'overloaded'), 503],
-  'an error as the first event': [stream(error), 502],
-  'a broken connection': [cut(role), 502],
-  'a stream of nothing': [stream(), 502],
-  'a web page': [refuse(200, '<html>', { 'content-type': 'text/html' }), 502],
-} as const
+import { answers, refusals } from './answers.ts'
+import { answer, refuse, type Script, stream } from './upstream.ts'
 
 const missing = await missingRuntime()
 
@@ -204,7 +142,3 @@ describe.skipIf(missing)('when the upstream is silent for long', () => {
     },
   )
 })
-
-function splitBytes(text: string): readonly Uint8Array[] {
-  return [...Buffer.from(text)].map((byte) => Uint8Array.of(byte))
-}

@@ -75,7 +75,7 @@ async function findNode(): Promise<string> {
 }
 
 /** Installs into a fresh directory and renames it, so that a directory with the final name is always complete. */
-async function installOnce(
+export async function installOnce(
   name: string,
   command: readonly string[],
   prepareDirectory: (directory: string) => Promise<void>,

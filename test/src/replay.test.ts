@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { createEventSourceEncoder, events } from '../../src/dialects/events.ts'
+import { events, eventSource } from '../../src/dialects/events.ts'
 import { ChatError } from '../../src/errors.ts'
 import { peek, replay } from '../../src/replay.ts'
 import { createMemoryStore } from '../../src/stores/memory.ts'
@@ -10,7 +10,7 @@ import { all, deltasIn, soon } from './kit.ts'
 const start: ChatDelta = { type: 'start', id: 'r', model: 'm', createdAt: 1 }
 const finish: ChatDelta = { type: 'finish', reason: 'stop' }
 const { signal } = new AbortController()
-const encode = events.createEncoder('r')
+const encode = events.createEncoder({ replyId: 'r' })
 
 function text(value: string): ChatDelta {
   return { type: 'text', text: value }
@@ -72,7 +72,7 @@ describe('replay', () => {
 
   test('tells of a log that fails without moving the cursor: after the last id comes the rest', async () => {
     const words = fc.array(fc.string({ unit: 'binary' }), { maxLength: 20 })
-    const encoders = fc.constantFrom(encode, createEventSourceEncoder('r'))
+    const encoders = fc.constantFrom(encode, eventSource.createEncoder({ replyId: 'r' }))
     await fc.assert(
       fc.asyncProperty(words, fc.nat(25), fc.nat(25), encoders, async (said, from, length, encoder) => {
         const deltas = [start, ...said.map(text), finish]

@@ -1,7 +1,7 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { createEventSourceEncoder, events } from '../../../src/dialects/events.ts'
+import { events, eventSource } from '../../../src/dialects/events.ts'
 import type { ChatDelta, Encoder } from '../../../src/types.ts'
 
 /** What a standard reader makes of bytes of a stream. */
@@ -57,8 +57,8 @@ describe('what is written is what is read', () => {
   )
 
   const encoders: [string, () => Encoder, (seq: number) => string][] = [
-    ['events', () => events.createEncoder('r-1'), (seq) => String(seq)],
-    ['a bare EventSource', () => createEventSourceEncoder('r-1'), (seq) => `r-1.${seq}`],
+    ['events', () => events.createEncoder({ replyId: 'r-1' }), (seq) => String(seq)],
+    ['a bare EventSource', () => eventSource.createEncoder({ replyId: 'r-1' }), (seq) => `r-1.${seq}`],
   ]
 
   test.each(encoders)('for %s, whatever a model says', (_, createEncoder, id) => {
@@ -79,7 +79,7 @@ describe('what is written is what is read', () => {
   })
 
   test('also when it is a megabyte long, or empty', () => {
-    const encode = events.createEncoder('r')
+    const encode = events.createEncoder({ replyId: 'r' })
     for (const long of ['', 'é\r\n'.repeat(350_000), '\ud83d'.repeat(1_000_000)]) {
       const { messages } = parse(encode({ type: 'text', text: long }, 1))
       expect((JSON.parse(messages[0]?.data ?? '') as { text: string }).text === long).toBe(true)
@@ -89,7 +89,7 @@ describe('what is written is what is read', () => {
   test('a frequent delta is written as any other', () => {
     fc.assert(
       fc.property(delta, (one) => {
-        expect(events.createEncoder('r')(one, 3)).toBe(`id: 3\ndata: ${JSON.stringify(one)}\n\n`)
+        expect(events.createEncoder({ replyId: 'r' })(one, 3)).toBe(`id: 3\ndata: ${JSON.stringify(one)}\n\n`)
       }),
     )
   })

@@ -1,0 +1,117 @@
+import type { ChatDelta, FinishReason, Usage } from '../types.ts'
+import { createUiCalls } from './ai-sdk-calls.ts'
+import type { UiChunk } from './ai-sdk-chunks.ts'
+
+/** Parts of a message that come in pieces. A refusal is a text with a mark. */
+type Kind = 'text' | 'reasoning' | 'refusal'
+
+const stepStart: UiChunk = { type: 'start-step' }
+const stepEnd: UiChunk = { type: 'finish-step' }
+
+/**
+ * Creates the translation of one reply's deltas into chunks: the same deltas always give the same chunks, so that
+ * a reader can go on at a chunk's index. A step begins with the answer, and again after the results of tools.
+ */
+export function createUiChunks(replyId: string): (delta: ChatDelta) => readonly UiChunk[] {
+  const calls = createUiCalls(replyId)
+  let block: { readonly kind: Kind; readonly id: string } | undefined
+  let blocks = 0
+  let sources = 0
+  /** Whether tools have answered in this step: what the model says next is another one. */
+  let answered = false
+  let usage: Usage | undefined
+
+  function closeBlock(): readonly UiChunk[] {
+    if (!block) return []
+    const { kind, id } = block
+    block = undefined
+    return [{ type: kind === 'reasoning' ? 'reasoning-end' : 'text-end', id }]
+  }
+
+  function nextStep(): readonly UiChunk[] {
+    if (!answered) return []
+    answered = false
+    return [...closeBlock(), ...calls.complete(), stepEnd, stepStart]
+  }
+
+  function piece(kind: Kind, text: string): readonly UiChunk[] {
+    if (text === '') return []
+    const type = kind === 'reasoning' ? 'reasoning-delta' : 'text-delta'
+    if (block?.kind === kind && !answered) return [{ type, id: block.id, delta: text }]
+    const before = [...nextStep(), ...closeBlock()]
+    block = { kind, id: `${kind}-${++blocks}` }
+    return [...before, blockStart(kind, block.id), { type, id: block.id, delta: text }]
+  }
+
+  function call(delta: Extract<ChatDelta, { type: 'tool-call' }>): readonly UiChunk[] {
+    return [...nextStep(), ...closeBlock(), ...calls.read(delta)]
+  }
+
+  function result(delta: Extract<ChatDelta, { type: 'tool-result' }>): readonly UiChunk[] {
+    const chunks = calls.answer(delta)
+    if (chunks.length === 0) return []
+    answered = true
+    return [...closeBlock(), ...chunks]
+  }
+
+  function finish(reason: FinishReason): readonly UiChunk[] {
+    // An answer that was cut may have been cut in a call's arguments: such a call stays as unfinished as it is.
+    const whole = reason === 'stop' || reason === 'tool-calls' || reason === 'other'
+    return [
+      ...closeBlock(),
+      ...(whole ? calls.complete() : []),
+      stepEnd,
+      ...(reason === 'cancelled' ? [{ type: 'abort' } as const] : []),
+      {
+        type: 'finish',
+        finishReason: reason === 'cancelled' ? 'other' : reason,
+        ...(usage ? { messageMetadata: { usage } } : {}),
+      },
+    ]
+  }
+
+  return (delta) => {
+    switch (delta.type) {
+      case 'start': {
+        const { id, continues, model, createdAt } = delta
+        return [
+          { type: 'start', messageId: continues ?? id, messageMetadata: { model, createdAt } },
+          stepStart,
+        ]
+      }
+      case 'text':
+      case 'reasoning':
+      case 'refusal':
+        return piece(delta.type, delta.text)
+      case 'tool-call':
+        return call(delta)
+      case 'tool-result':
+        return result(delta)
+      case 'source': {
+        const { url, title } = delta
+        // A message may hold sources of several replies.
+        const sourceId = `${replyId}-${++sources}`
+        return [
+          ...nextStep(),
+          { type: 'source-url', sourceId, url, ...(title === undefined ? {} : { title }) },
+        ]
+      }
+      case 'usage': {
+        const { type: _, ...tokens } = delta
+        usage = tokens
+        return []
+      }
+      case 'finish':
+        return finish(delta.reason)
+      case 'error':
+        return [...closeBlock(), { type: 'error', errorText: delta.message }]
+    }
+  }
+}
+
+function blockStart(kind: Kind, id: string): UiChunk {
+  if (kind === 'refusal') {
+    return { type: 'text-start', id, providerMetadata: { deltarelay: { refusal: true } } }
+  }
+  return { type: kind === 'reasoning' ? 'reasoning-start' : 'text-start', id }
+}

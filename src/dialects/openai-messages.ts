@@ -1,0 +1,121 @@
+import { wrong } from '../checks.ts'
+import { ChatError } from '../errors.ts'
+import { requireImageUrl, requirePublicUrls } from '../images.ts'
+import type { ChatMessage, Content, ContentPart, Fields, RequestLimits, ToolCall } from '../types.ts'
+import { fieldsAt, idAt, maybe, nameAt, textAt } from './openai-fields.ts'
+import { folded, requirePassable, spellings } from './openai-refused.ts'
+
+type Hosts = readonly string[] | '*'
+
+const understood = new Map([
+  ...spellings(['role', 'content', 'tool_calls', 'tool_call_id']),
+  [folded('function_call'), 'tool_calls'],
+])
+
+/**
+ * Reads one message of a conversation. Here every role may speak, the service's instructions stand before all the
+ * same: who asks is a program, not a page. Fields that are not understood go along in `extra`.
+ *
+ * @throws `ChatError` that names the field as a path from `at`.
+ */
+export function readMessage(message: unknown, at: string, { imageHosts = '*' }: RequestLimits): ChatMessage {
+  const { role, content, ...rest } = fieldsAt(at, message)
+  switch (role) {
+    case 'system':
+    case 'developer':
+    case 'user':
+      return { role, content: readContent(content, `${at}.content`, imageHosts), ...readExtra(rest, at) }
+    case 'assistant':
+      return readTurn(content, rest, at, imageHosts)
+    case 'tool': {
+      const { tool_call_id: id, ...others } = rest
+      const toolCallId = idAt(`${at}.tool_call_id`, id)
+      return {
+        role,
+        toolCallId,
+        content: readContent(content, `${at}.content`, imageHosts),
+        ...readExtra(others, at),
+      }
+    }
+    case 'function': {
+      const text = `\`${at}.role\` "function" is an old form. Send role "tool" with the \`tool_call_id\` of the call.`
+      throw new ChatError('invalid-request', text, { param: `${at}.role` })
+    }
+    default:
+      throw wrong(`${at}.role`, 'one of "system", "developer", "user", "assistant", "tool"', role)
+  }
+}
+
+function readTurn(content: unknown, fields: Fields, at: string, hosts: Hosts): ChatMessage {
+  const { tool_calls: calls, ...others } = fields
+  const toolCalls = maybe(readCalls, `${at}.tool_calls`, calls) ?? []
+  const extra = readExtra(others, at)
+  // A turn can be all calls, or all of what only another field holds: a refusal, thoughts.
+  const empty = content === undefined && (toolCalls.length > 0 || extra.extra !== undefined)
+  return {
+    role: 'assistant',
+    content: empty ? '' : readContent(content, `${at}.content`, hosts),
+    ...(toolCalls.length > 0 ? { toolCalls } : {}),
+    ...extra,
+  }
+}
+
+function readExtra(fields: Fields, at: string): { readonly extra?: Fields } {
+  const { __proto__: _, ...extra } = fields
+  for (const name of Object.keys(extra)) requirePassable(name, understood, `${at}.`)
+  return Object.keys(extra).length > 0 ? { extra } : {}
+}
+
+function readCalls(at: string, calls: unknown): readonly ToolCall[] {
+  if (!Array.isArray(calls)) throw wrong(at, 'an array', calls)
+  return calls.map((call, index) => readCall(call, `${at}[${index}]`))
+}
+
+function readCall(call: unknown, at: string): ToolCall {
+  // `index` is what streams say; some clients send the pieces back as they joined them.
+  const { id, type = 'function', function: fn, index: _, ...others } = fieldsAt(at, call)
+  if (type !== 'function') throw wrong(`${at}.type`, '"function"', type)
+  const { name, arguments: text } = fieldsAt(`${at}.function`, fn)
+  return {
+    id: idAt(`${at}.id`, id),
+    name: nameAt(`${at}.function.name`, name),
+    arguments: textAt(`${at}.function.arguments`, text),
+    ...readExtra(others, at),
+  }
+}
+
+function readContent(content: unknown, at: string, hosts: Hosts): Content {
+  if (typeof content === 'string') return content
+  if (!Array.isArray(content)) throw wrong(at, 'a string or an array of parts', content)
+  return content.map((part, index) => readPart(part, `${at}[${index}]`, hosts))
+}
+
+/** Reads one part. One with fields of its own beside OpenAI's, such as `cache_control`, is kept as it is. */
+function readPart(value: unknown, at: string, hosts: Hosts): ContentPart {
+  const part = fieldsAt(at, value)
+  const { type, ...rest } = part
+  if (type === 'image_url') return readImage(rest, at, hosts)
+  if (type === 'text') {
+    const { text, ...others } = rest
+    const plain: ContentPart = { type, text: textAt(`${at}.text`, text) }
+    if (Object.keys(others).length === 0) return plain
+    requirePublicUrls(others, at, hosts)
+  } else {
+    nameAt(`${at}.type`, type)
+    requirePublicUrls(rest, at, hosts)
+  }
+  return { type: 'other', part }
+}
+
+function readImage({ image_url: image, ...others }: Fields, at: string, hosts: Hosts): ContentPart {
+  const where = `${at}.image_url`
+  const short = typeof image === 'string'
+  const fields: Fields = short ? { url: image } : fieldsAt(where, image)
+  const { url: address, detail, ...more } = fields
+  const url = requireImageUrl(address, short ? where : `${where}.url`, hosts)
+  const known = { url, ...(detail === undefined ? {} : { detail: textAt(`${where}.detail`, detail) }) }
+  if (Object.keys(others).length === 0 && Object.keys(more).length === 0) return { type: 'image', ...known }
+  requirePublicUrls(others, at, hosts)
+  requirePublicUrls(more, where, hosts)
+  return { type: 'other', part: { ...others, type: 'image_url', image_url: { ...more, ...known } } }
+}

@@ -1,0 +1,46 @@
+import { ChatError } from './errors.ts'
+import { requireOwnNames, type Toolbox } from './tools.ts'
+import type { ChatRequest, DialectRequest } from './types.ts'
+
+export interface PrepareOptions {
+  readonly model: string
+  readonly models: readonly string[] | '*'
+  readonly systemPrompt?: string | undefined
+  readonly maxOutputTokens: number
+  readonly tools?: Toolbox | undefined
+}
+
+/**
+ * Makes a request to a model of what a client asks: the model it may use, the tokens it may have, and the service's
+ * own instructions before its conversation.
+ *
+ * @throws `ChatError` `model-not-allowed`, or `invalid-request` for a tool of a name that the service uses itself.
+ */
+export function createPrepare(options: PrepareOptions): (chat: DialectRequest['chat']) => ChatRequest {
+  const { model: defaultModel, systemPrompt, maxOutputTokens, tools } = options
+  return ({ model = defaultModel, ...chat }) => {
+    requireModel(model, options)
+    requireOwnNames(chat.tools, tools)
+    const limit = Math.min(chat.maxOutputTokens ?? Infinity, maxOutputTokens)
+    return {
+      ...chat,
+      model,
+      messages: systemPrompt ? [{ role: 'system', content: systemPrompt }, ...chat.messages] : chat.messages,
+      maxOutputTokens: limit === Infinity ? undefined : limit,
+    }
+  }
+}
+
+/** The models that a request may name; of `'*'` only the default is known by name. */
+export function listedModels({ model, models }: Pick<PrepareOptions, 'model' | 'models'>): readonly string[] {
+  return models === '*' ? [model] : [...new Set([model, ...models])]
+}
+
+/** @throws `ChatError` `model-not-allowed`: names are compared as they are, in case and space too. */
+export function requireModel(model: string, options: Pick<PrepareOptions, 'model' | 'models'>): void {
+  const names = listedModels(options)
+  if (options.models === '*' || names.includes(model)) return
+  const listed = names.map((name) => `"${name}"`).join(', ')
+  const text = `\`model\` must be one of ${listed}; got ${JSON.stringify(model.slice(0, 60))}.`
+  throw new ChatError('model-not-allowed', text, { param: 'model' })
+}

@@ -1,0 +1,97 @@
+import { aiSdk, aiSdkFrom, createChunkCounter, tailHeader } from '../dialects/ai-sdk.ts'
+import { ChatError } from '../errors.ts'
+import { empty } from '../http.ts'
+import type { Replies } from '../replies.ts'
+import type { Call, Route } from '../router.ts'
+import type { Service } from '../service.ts'
+import { streamHeaders } from '../sse.ts'
+import type { HttpReply, HttpRequest, StreamStore } from '../types.ts'
+
+export interface UiMessageLog {
+  readonly store: StreamStore
+  readonly replies: Replies
+}
+
+/**
+ * The AI SDK's chat: ask, come back, stop. What comes after `/api/chat/` is the page's name for a conversation, whose
+ * running reply is meant, or the id of a reply.
+ */
+export function uiMessageRoutes(service: Service, { store, replies }: UiMessageLog): readonly Route[] {
+  async function ask({ request }: Call): Promise<HttpReply> {
+    return service.answer(aiSdk, await service.read(aiSdk, request, { plainText: true }), request)
+  }
+
+  async function replyOf(id: string): Promise<string | undefined> {
+    return replies.of(id)?.id ?? ((await store.state(id)) ? id : undefined)
+  }
+
+  async function resume({ request, url, id }: Call): Promise<HttpReply> {
+    const startIndex = readStartIndex(url)
+    const replyId = await replyOf(id)
+    if (startIndex !== undefined) return goOn(await known(replyId), startIndex, request)
+    // A page that opens asks whether something is being answered: most often nothing is.
+    return replyId === undefined ? empty(204) : service.follow(aiSdk, { id: replyId, after: 0 }, request)
+  }
+
+  async function goOn(id: string, startIndex: number, request: HttpRequest): Promise<HttpReply> {
+    const { count, sealed } = await countChunks(store, id, request)
+    const from = startIndex < 0 ? count + startIndex : startIndex
+    if (sealed && from >= count) return empty(204, { 'x-reply-id': id, ...tailHeader(count) })
+    return service.follow(aiSdkFrom(from, count), { id, after: 0 }, request)
+  }
+
+  async function headOfReply({ id }: Call): Promise<HttpReply> {
+    const replyId = await replyOf(id)
+    if (replyId === undefined) return empty(204)
+    return empty(200, { ...streamHeaders, 'x-reply-id': replyId, ...aiSdk.headers?.(replyId) })
+  }
+
+  const stop = async ({ id }: Call): Promise<HttpReply> => service.stop(await known(await replyOf(id)))
+
+  const { refuse } = aiSdk
+  return [
+    { method: 'POST', path: /^\/api\/chat$/, answer: ask, refuse },
+    { method: 'GET', path: /^\/api\/chat\/([^/]+)\/stream$/, answer: resume, head: headOfReply, refuse },
+    { method: 'POST', path: /^\/api\/chat\/([^/]+)\/stop$/, answer: stop, refuse },
+    { method: 'DELETE', path: /^\/api\/chat\/([^/]+)$/, answer: stop, refuse },
+  ]
+}
+
+/** Counts what a reply holds when the request comes, and says whether that is all. */
+async function countChunks(
+  store: StreamStore,
+  id: string,
+  { signal }: HttpRequest,
+): Promise<{ readonly count: number; readonly sealed: boolean }> {
+  const { length, sealed } = await known(store.state(id))
+  const chunksOf = createChunkCounter(id)
+  let count = 0
+  let left = length
+  if (left === 0) return { count, sealed }
+  for await (const batch of store.read(id, { after: 0, signal })) {
+    for (const delta of batch.slice(0, left)) count += chunksOf(delta)
+    left -= batch.length
+    if (left <= 0) break
+  }
+  return { count, sealed }
+}
+
+/** The index of the chunk to go on at: from the end when it is negative. Undefined when the request names none. */
+function readStartIndex(url: URL): number | undefined {
+  const text = url.searchParams.get('startIndex')
+  if (text === null) return undefined
+  if (/^-?\d{1,15}$/.test(text)) return Number(text)
+  const got = JSON.stringify(text.slice(0, 40))
+  throw new ChatError('bad-cursor', `\`startIndex\` must be a whole number; got ${got}.`, {
+    param: 'startIndex',
+  })
+}
+
+async function known<T>(thing: T | undefined | Promise<T | undefined>): Promise<T> {
+  const found = await thing
+  if (found !== undefined) return found
+  throw new ChatError(
+    'not-found',
+    'Nothing is being answered in this chat, and there is no reply with this id.',
+  )
+}
