@@ -1,10 +1,13 @@
 import type { ChatError } from '../src/errors.ts'
+import type { FailoverMove } from '../src/upstreams/failover.ts'
+import type { FinishedReply } from '../src/finished.ts'
+import type { ReportContext } from '../src/report.ts'
 
 /**
  * Writes one line of JSON about a failure to stderr. Of its cause only names, codes and statuses: the words of an
  * upstream can repeat a key, and those of a request are a conversation.
  */
-export function logError(error: ChatError, context: { readonly replyId?: string } = {}): void {
+export function logError(error: ChatError, context: ReportContext = {}): void {
   const { code } = error
   const line = {
     time: new Date().toISOString(),
@@ -17,9 +20,45 @@ export function logError(error: ChatError, context: { readonly replyId?: string 
   console.error(JSON.stringify(line))
 }
 
+/** Writes one line of JSON to stderr: that an upstream failed, why, and which one was asked in its place. */
+export function logFailover({ from, to, error }: FailoverMove): void {
+  const { code } = error
+  const line = { time: new Date().toISOString(), level: 'warn', code, from, to, cause: causes(error) }
+  console.error(JSON.stringify(line))
+}
+
 // An upstream that refuses a request may say why by repeating it. The client has the whole sentence.
 function withoutQuote(message: string): string {
   return message.replace(/(refused the request(?: \(HTTP \d+\))?): .*$/s, '$1.')
+}
+
+/** Writes one line of JSON about a reply that is over to stderr: what it cost and how it ended, none of its words. */
+export function logReply({
+  id,
+  status,
+  request,
+  answer,
+  error,
+  usage,
+  upstream,
+  timings,
+}: FinishedReply): void {
+  const { acceptedMs, firstDeltaMs, durationMs } = timings
+  const line = {
+    time: new Date().toISOString(),
+    level: 'info',
+    replyId: id,
+    status,
+    code: error?.code,
+    finishReason: answer.finishReason,
+    model: request.model,
+    upstream,
+    usage,
+    acceptedMs,
+    firstDeltaMs,
+    durationMs,
+  }
+  console.error(JSON.stringify(line))
 }
 
 /** The chain of causes, outermost first: `AuthenticationError 401`, `TypeError`, `SocketError UND_ERR_SOCKET`. */

@@ -1,9 +1,18 @@
+import type { Tool } from '../src/tools.ts'
+import { tools } from './tools.ts'
+import { type Api, apis, modelsNamed, readUpstreams, type UpstreamSettings } from './upstreams.ts'
+import { type Environment, keyProblem, MAX_MS, parseUrl, quote, textIn, urlProblem } from './values.ts'
+
 /** Everything the environment can set. Durations in milliseconds; absent = the default of the part that uses it. */
 export interface Options {
   readonly port: number
   readonly host: string
   readonly apiKey: string | undefined
   readonly baseURL: string | undefined
+  /** What the one server speaks; each of `upstreams` says so itself. */
+  readonly api: Api
+  /** Servers to be asked in this order, in place of the one at `baseURL`. */
+  readonly upstreams: readonly UpstreamSettings[] | undefined
   readonly model: string
   readonly models: readonly string[] | '*'
   readonly systemPrompt: string | undefined
@@ -11,7 +20,11 @@ export interface Options {
   /** Where the streaming function is, for the one that cannot stream. */
   readonly chatUrl: string | undefined
   readonly production: boolean
+  readonly imageHosts: readonly string[] | '*' | undefined
+  /** Those of `tools.ts` that the model may call. */
+  readonly tools: readonly Tool[]
   readonly maxBodyBytes: number
+  readonly maxMessages: number
   readonly maxReplies: number | undefined
   readonly maxOutputTokens: number | undefined
   readonly maxEventBytes: number
@@ -30,9 +43,7 @@ export interface Options {
   readonly acceptWaitMs: number
 }
 
-type Environment = Readonly<Record<string, string | undefined>>
-
-/** The model where neither `OPENAI_MODEL` nor `MODELS` says anything. */
+/** The model where neither `OPENAI_MODEL` nor `MODELS` nor `UPSTREAMS` says anything. */
 const DEFAULT_MODEL = 'gpt-4.1-mini'
 
 /** Settings that the documentation of later versions names: ignoring them would be a promise broken in silence. */
@@ -40,9 +51,6 @@ const notYet: Readonly<Record<string, string>> = {
   API_KEYS: 'this version has no keys of its own; put an authenticating proxy in front, or unset it',
   REDIS_URL: 'this version keeps replies in memory only; unset it',
 }
-
-/** The longest a timer can wait. */
-const MAX_MS = 2 ** 31 - 1
 
 /**
  * Reads the environment.
@@ -52,10 +60,7 @@ const MAX_MS = 2 ** 31 - 1
 export function readOptions(env: Environment): Options {
   const problems: string[] = []
 
-  function text(name: string): string | undefined {
-    const value = env[name]?.trim()
-    return value === '' ? undefined : value
-  }
+  const text = (name: string): string | undefined => textIn(env, name)
 
   function whole(name: string, fallback: number, min: number, max: number): number {
     const value = text(name)
@@ -74,14 +79,24 @@ export function readOptions(env: Environment): Options {
     return (text(name) ?? '').split(',').flatMap((item) => item.trim() || [])
   }
 
+  // None by default: a model that knows of tools answers differently, and some models refuse them.
+  function toolsNamed(name: string): readonly Tool[] {
+    const names = list(name)
+    if (names.includes('*')) return tools
+    const known = tools.map((tool) => tool.name)
+    for (const each of names) {
+      if (known.includes(each)) continue
+      problems.push(
+        `${name} must list tools of handlers/tools.ts (${known.join(', ')}), or be *; got ${quote(each)}`,
+      )
+    }
+    return tools.filter((tool) => names.includes(tool.name))
+  }
+
   function url(name: string): string | undefined {
     const value = text(name)
-    const parsed = value === undefined ? undefined : parseUrl(value)
-    if (parsed && (parsed.username || parsed.password)) {
-      problems.push(`${name} must not hold a user name or password; keys go into OPENAI_API_KEY`)
-    } else if (value !== undefined && !/^https?:$/.test(parsed?.protocol ?? '')) {
-      problems.push(`${name} must be a URL that begins with http:// or https://`)
-    }
+    const problem = value && urlProblem(value, 'OPENAI_API_KEY')
+    if (problem) problems.push(`${name} ${problem}`)
     return value
   }
 
@@ -94,13 +109,28 @@ export function readOptions(env: Environment): Options {
     return values
   }
 
-  // A key with a line break or a space in it is a mistake of copying, and would fail in every request.
   function key(name: string): string | undefined {
     const value = text(name)
-    if (value !== undefined && !/^[\x21-\x7e]+$/.test(value)) {
-      problems.push(`${name} must consist of printable ASCII characters without spaces`)
-    }
+    const problem = value && keyProblem(value)
+    if (problem) problems.push(`${name} ${problem}`)
     return value
+  }
+
+  function api(name: string): Api {
+    const value = text(name) ?? apis[0]
+    const known = apis.find((each) => each === value)
+    if (!known) problems.push(`${name} must be one of ${apis.join(', ')}; got ${quote(value)}`)
+    return known ?? apis[0]
+  }
+
+  function hosts(name: string): readonly string[] | '*' | undefined {
+    const values = list(name).map((value) => value.toLowerCase())
+    if (values.includes('*')) return '*'
+    for (const value of values) {
+      if (parseUrl(`https://${value}`)?.hostname === value && !value.includes('*')) continue
+      problems.push(`${name} must list exact host names such as images.example, or *; got ${quote(value)}`)
+    }
+    return values.length > 0 ? values : undefined
   }
 
   function endpoint(): { readonly host: string; readonly port: number } {
@@ -117,19 +147,24 @@ export function readOptions(env: Environment): Options {
 
   for (const [name, why] of Object.entries(notYet))
     if (text(name)) problems.push(`${name} is set, but ${why}`)
-  const listed = list('MODELS')
-  const model = text('OPENAI_MODEL') ?? listed.find((name) => name !== '*') ?? DEFAULT_MODEL
+  const upstreams = readUpstreams(env, problems)
+  const choice = chooseModels(text('OPENAI_MODEL'), list('MODELS'), upstreams)
+  if (problems.length === 0) problems.push(...unserved(choice, upstreams))
   const options: Options = {
     ...endpoint(),
     apiKey: key('OPENAI_API_KEY'),
     baseURL: url('OPENAI_BASE_URL'),
-    model,
-    models: listed.includes('*') ? '*' : [...new Set([model, ...listed])],
+    api: api('UPSTREAM_API'),
+    upstreams,
+    ...choice,
     systemPrompt: text('SYSTEM_PROMPT'),
     corsOrigins: origins('CORS_ORIGINS'),
     chatUrl: url('CHAT_URL'),
     production: env['NODE_ENV'] === 'production' || text('AWS_LAMBDA_HTTP_ENDPOINT') !== undefined,
+    tools: toolsNamed('TOOLS'),
+    imageHosts: hosts('IMAGE_HOSTS'),
     maxBodyBytes: bytes('MAX_BODY_BYTES', 262_144),
+    maxMessages: whole('MAX_MESSAGES', 200, 1, 1_000_000),
     maxReplies: count('MAX_REPLIES'),
     maxOutputTokens: count('MAX_OUTPUT_TOKENS'),
     maxEventBytes: bytes('MAX_EVENT_BYTES', 1024 * 1024),
@@ -166,14 +201,26 @@ export class OptionsError extends Error {
   }
 }
 
-function quote(value: string): string {
-  return JSON.stringify(value.slice(0, 60))
+/** The default model and those that may be asked for. What the upstreams name counts where nothing else is said. */
+function chooseModels(
+  chosen: string | undefined,
+  listed: readonly string[],
+  upstreams: readonly UpstreamSettings[] = [],
+): Pick<Options, 'model' | 'models'> {
+  const said = chosen === undefined && listed.length === 0 ? upstreams.flatMap(modelsNamed) : listed
+  const model = chosen ?? said.find((name) => name !== '*') ?? DEFAULT_MODEL
+  return { model, models: said.includes('*') ? '*' : [...new Set([model, ...said])] }
 }
 
-function parseUrl(value: string): URL | undefined {
-  try {
-    return new URL(value)
-  } catch {
-    return undefined // not a URL
-  }
+/** One sentence for each model that may be asked for and that no upstream would answer with. */
+function unserved(
+  { model, models }: Pick<Options, 'model' | 'models'>,
+  upstreams: readonly UpstreamSettings[] = [],
+): readonly string[] {
+  if (upstreams.length === 0 || upstreams.some((upstream) => !upstream.models)) return []
+  const served = new Set(upstreams.flatMap(modelsNamed))
+  const asked = models === '*' ? [model] : models
+  return asked
+    .filter((name) => !served.has(name))
+    .map((name) => `UPSTREAMS must have an entry whose models name ${quote(name)}, which may be asked for`)
 }

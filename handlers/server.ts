@@ -7,6 +7,7 @@ import { createApp } from './app.ts'
 import { type Options, OptionsError, readOptions } from './options.ts'
 import { pageIn } from './page.ts'
 import { requireModel } from './require-model.ts'
+import { tools } from './tools.ts'
 import { wire } from './wire.ts'
 
 /** An answer may take minutes; a request's head may not. Milliseconds. */
@@ -33,7 +34,7 @@ function loadEnvFile(): void {
 }
 
 async function main(environment: Options): Promise<void> {
-  const simulated = !environment.apiKey && !environment.baseURL
+  const simulated = !environment.apiKey && !environment.baseURL && !environment.upstreams
   // Nobody who runs this for others wants to find out from them that the answers were made up.
   if (environment.production) requireModel(environment)
   const options = simulated ? await withSimulator(environment) : environment
@@ -56,11 +57,14 @@ async function main(environment: Options): Promise<void> {
 async function withSimulator(options: Options): Promise<Options> {
   const { startSimulator } = await import('../simulator/index.ts')
   const { url } = await startSimulator()
-  return { ...options, apiKey: 'simulated', baseURL: url, model: 'simulator', models: ['simulator'] }
+  const simulated = { apiKey: 'simulated', baseURL: url, model: 'simulator', models: ['simulator'] }
+  // Here they cost nothing, and show how it is done.
+  return { ...options, ...simulated, tools }
 }
 
-function describe({ model, baseURL }: Options, simulated: boolean): string {
+function describe({ model, baseURL, upstreams }: Options, simulated: boolean): string {
   if (simulated) return 'simulated model: set OPENAI_API_KEY or OPENAI_BASE_URL for a real one'
+  if (upstreams) return `model ${model}, upstreams ${upstreams.map(({ name }) => name).join(', ')}`
   return `model ${model} at ${baseURL ? new URL(baseURL).host : 'api.openai.com'}`
 }
 

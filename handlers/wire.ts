@@ -1,21 +1,48 @@
 import { withCors } from '../src/cors.ts'
 import { createHandler, type HandlerOptions } from '../src/handler.ts'
 import { createMemoryStore } from '../src/stores/memory.ts'
-import type { Handler } from '../src/types.ts'
+import type { Handler, Upstream } from '../src/types.ts'
+import { createFailover, type FailoverEntry } from '../src/upstreams/failover.ts'
+import { toTheirName } from '../src/upstreams/models.ts'
 import { createOpenAI } from '../src/upstreams/openai.ts'
-import { logError } from './log.ts'
+import { logError, logFailover, logReply } from './log.ts'
 import type { Options } from './options.ts'
 
 /** Puts the parts together as the environment says; `more` is what a composition root adds. */
 export function wire(options: Options, more: Partial<HandlerOptions> = {}): Handler {
-  const { retentionMs, apiKey, corsOrigins, ...rest } = options
+  const { retentionMs, corsOrigins, tools, ...rest } = options
   const handler = createHandler({
     ...rest,
-    // Servers without keys (Ollama, vLLM) still get a header, because the client insists on one.
-    upstream: createOpenAI({ ...rest, apiKey: apiKey ?? 'none' }),
+    upstream: upstreamFor(options),
+    tools: tools.length > 0 ? tools : undefined,
     store: createMemoryStore({ ttlMs: retentionMs }),
     onError: logError,
+    onFinish: logReply,
     ...more,
   })
   return withCors(handler, { origins: corsOrigins })
+}
+
+// What the environment says of an OpenAI account is nothing for the servers of others.
+const noAccount = { organization: null, project: null }
+
+/** One server as it is; several so that one stands in for another. */
+function upstreamFor(options: Options): Upstream {
+  const { upstreams = [], headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs, maxEventBytes } = options
+  const limits = { headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs, maxEventBytes }
+  // Servers without keys (Ollama, vLLM) still get a header, because the client insists on one.
+  const { apiKey = 'none', baseURL, api } = options
+  const [first, ...others] = upstreams.map(({ name, models, ...rest }) => {
+    return { name, models, upstream: createOpenAI({ ...limits, apiKey: 'none', ...noAccount, ...rest }) }
+  })
+  if (!first) return createOpenAI({ ...limits, apiKey, baseURL, api })
+  if (others.length === 0) return renaming(first)
+  return createFailover([first, ...others], { onFailover: logFailover })
+}
+
+function renaming({ upstream, models }: FailoverEntry): Upstream {
+  const theirName = toTheirName(models)
+  return (request, options) => {
+    return upstream({ ...request, model: theirName(request.model) ?? request.model }, options)
+  }
 }

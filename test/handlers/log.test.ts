@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { logError } from '../../handlers/log.ts'
+import { logError, logReply } from '../../handlers/log.ts'
 import { ChatError } from '../../src/errors.ts'
 
 let lines: string[]
@@ -57,4 +57,33 @@ test.each([
 
   expect(lines[0]).toContain('refused the request')
   expect(lines[0]).not.toContain('secret')
+})
+
+test('of a reply that is over it tells what it cost and how it ended, and none of its words', () => {
+  logReply({
+    id: 'r1',
+    status: 'failed',
+    request: { model: 'm', messages: [{ role: 'user', content: 'secret' }] },
+    answer: { id: 'r1', model: 'm', createdAt: 0, text: 'secret' },
+    usage: { inputTokens: 1, outputTokens: 2 },
+    error: new ChatError('upstream-truncated', 'secret', { cause: new Error('secret') }),
+    upstream: 'first',
+    timings: { startedAt: 0, acceptedMs: 1, firstDeltaMs: 2, durationMs: 3 },
+  })
+
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+    {
+      time: expect.any(String),
+      level: 'info',
+      replyId: 'r1',
+      status: 'failed',
+      code: 'upstream-truncated',
+      model: 'm',
+      upstream: 'first',
+      usage: { inputTokens: 1, outputTokens: 2 },
+      acceptedMs: 1,
+      firstDeltaMs: 2,
+      durationMs: 3,
+    },
+  ])
 })

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { tools } from '../../handlers/tools.ts'
 import { describe, expect, test } from 'vitest'
 import { type Options, OptionsError, readOptions } from '../../handlers/options.ts'
 
@@ -6,13 +8,18 @@ const defaults: Options = {
   host: '127.0.0.1',
   apiKey: undefined,
   baseURL: undefined,
+  api: 'chat-completions',
+  upstreams: undefined,
   model: 'gpt-4.1-mini',
   models: ['gpt-4.1-mini'],
   systemPrompt: undefined,
   corsOrigins: [],
   chatUrl: undefined,
   production: false,
+  imageHosts: undefined,
+  tools: [],
   maxBodyBytes: 262_144,
+  maxMessages: 200,
   maxReplies: undefined,
   maxOutputTokens: undefined,
   maxEventBytes: 1_048_576,
@@ -46,7 +53,17 @@ test.each<[string, Record<string, string>]>([
   ['full of other things', { PATH: '/bin', OPENAI: 'x', npm_config_port: '1' }],
   [
     'set to nothing',
-    { PORT: '', HOST: ' ', OPENAI_API_KEY: '', MODELS: ' , ', CORS_ORIGINS: '', REDIS_URL: '' },
+    {
+      PORT: '',
+      HOST: ' ',
+      OPENAI_API_KEY: '',
+      MODELS: ' , ',
+      CORS_ORIGINS: '',
+      REDIS_URL: '',
+      UPSTREAMS: ' ',
+      UPSTREAM_API: '',
+      IMAGE_HOSTS: ',',
+    },
   ],
 ])('an environment that is %s means the documented defaults', (_, env) => {
   expect(readOptions(env)).toEqual(defaults)
@@ -80,6 +97,15 @@ describe('a setting is read', () => {
       { corsOrigins: ['https://a.example', 'http://localhost:5173'] },
     ],
     [{ CHAT_URL: 'https://f.example/' }, { chatUrl: 'https://f.example/' }],
+    [{ UPSTREAM_API: 'responses' }, { api: 'responses' }],
+    [
+      { IMAGE_HOSTS: 'a.example, IMG.b.example,127.0.0.1' },
+      { imageHosts: ['a.example', 'img.b.example', '127.0.0.1'] },
+    ],
+    [{ IMAGE_HOSTS: '*' }, { imageHosts: '*' }],
+    [{ TOOLS: '*' }, { tools }],
+    [{ TOOLS: ' get_time ,' }, { tools }],
+    [{ MAX_MESSAGES: '1' }, { maxMessages: 1 }],
     [{ MAX_BODY_BYTES: '1' }, { maxBodyBytes: 1 }],
     [{ MAX_REPLIES: '50' }, { maxReplies: 50 }],
     [{ MAX_OUTPUT_TOKENS: '1000' }, { maxOutputTokens: 1000 }],
@@ -117,6 +143,14 @@ const bad: Record<string, [string, RegExp]> = {
   ],
   API_KEYS: ['canary', /^API_KEYS is set, but /],
   REDIS_URL: ['redis://:canary@host', /^REDIS_URL is set, but /],
+  UPSTREAM_API: ['assistants', /^UPSTREAM_API must be one of chat-completions, responses; got "assistants"$/],
+  UPSTREAMS: ['[', /^UPSTREAMS must be JSON: there is a mistake at line 1, column 2$/],
+  IMAGE_HOSTS: [
+    'https://a.example',
+    /^IMAGE_HOSTS must list exact host names such as .*, or \*; got "https:/,
+  ],
+  TOOLS: ['get_time,fly', /^TOOLS must list tools of handlers\/tools.ts \(get_time\), or be \*; got "fly"$/],
+  MAX_MESSAGES: ['0', /^MAX_MESSAGES must be a whole number from 1 /],
   MAX_BODY_BYTES: ['256k', /^MAX_BODY_BYTES must be a whole number from 1 to 1073741824; got "256k"$/],
   MAX_REPLIES: ['0', /^MAX_REPLIES must be .* from 1 /],
   MAX_OUTPUT_TOKENS: ['-1', /^MAX_OUTPUT_TOKENS must be /],
@@ -163,10 +197,50 @@ describe('a bad value', () => {
     },
   )
 
+  test.each([
+    '*.example',
+    'a.example:443',
+    'a.example/',
+    'user@a.example',
+    'ä.example',
+    'a b',
+    '%41.example',
+  ])('of a host is refused: %j', (host) => {
+    expect(problems({ IMAGE_HOSTS: `good.example,${host}` })).toHaveLength(1)
+  })
+
   test.each(['127.0.0.1', ':80x', '127.0.0.1:65536', '127.0.0.1:', 'https://127.0.0.1:443'])(
     'of an endpoint is refused: %s',
     (value) => {
       expect(problems({ AWS_LAMBDA_HTTP_ENDPOINT: value })).toHaveLength(1)
     },
   )
+})
+
+describe('the documentation', () => {
+  const text = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8')
+  const documented = [...text.matchAll(/^\| (`[^|]+)\|/gm)].flatMap(([, cell = '']) =>
+    [...cell.matchAll(/`([A-Z_]+)`/g)].map(([, name]) => name),
+  )
+
+  test('has every variable that is read, and no other', () => {
+    const read = new Set<string>()
+    const known = ['API_KEYS', 'REDIS_URL'] // refused, because other versions have them
+    const environment = new Proxy({}, { get: (_, name) => void read.add(String(name)) })
+    readOptions(environment)
+
+    // The `openai` package reads these itself.
+    const elsewhere = ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID', 'OPENAI_CUSTOM_HEADERS']
+    expect(documented.toSorted()).toEqual(
+      [...[...read].filter((name) => !known.includes(name)), ...elsewhere].toSorted(),
+    )
+  })
+
+  test('has every variable of the example file', () => {
+    const example = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
+    const names = [...example.matchAll(/^(?:# )?([A-Z_]+)=/gm)].map(([, name]) => name)
+
+    expect(names).toContain('UPSTREAMS')
+    expect(names.filter((name) => !documented.includes(name))).toEqual([])
+  })
 })

@@ -32,7 +32,9 @@ test('without a key the simulated model answers, and the one line on stdout says
   expect(server.stdout).toBe(
     `deltarelay is listening on ${url} (simulated model: set OPENAI_API_KEY or OPENAI_BASE_URL for a real one)\n`,
   )
-  expect(server.stderr).toBe('')
+  expect(server.stderr).toMatch(
+    /^\{"time":"[^"]+","level":"info","replyId":"[^"]+","status":"finished",.*\}\n$/,
+  )
   expect(await response.json()).toMatchObject({ model: 'simulator', finishReason: 'stop' })
   expect(page).toContain('&#34;simulated&#34;:true')
   expect(response.headers.get('x-powered-by')).toBeNull()

@@ -1,0 +1,164 @@
+import { readFileSync } from 'node:fs'
+import { type Models, ourNames } from '../src/upstreams/models.ts'
+import { placeOfJsonError } from './json.ts'
+import { type Environment, keyProblem, MAX_MS, textIn, urlProblem } from './values.ts'
+
+/** The API that a server speaks. */
+export const apis = ['chat-completions', 'responses'] as const
+export type Api = (typeof apis)[number]
+
+/** One entry of `UPSTREAMS`. Absent durations are those of the whole service. */
+export interface UpstreamSettings {
+  readonly name: string
+  readonly baseURL: string
+  readonly apiKey?: string
+  readonly api?: Api
+  readonly models?: Models
+  readonly headersTimeoutMs?: number
+  readonly firstDeltaTimeoutMs?: number
+  readonly idleTimeoutMs?: number
+  readonly organization?: string
+  readonly project?: string
+}
+
+/** Our names of the models that an entry names. */
+export function modelsNamed({ models = [] }: UpstreamSettings): readonly string[] {
+  return ourNames(models)
+}
+
+/**
+ * Reads `UPSTREAMS`: a JSON array, or the path of a file that holds one. Undefined when it is not set. Problems are
+ * added to `problems`, without a value that could be a key, and the list is then empty.
+ */
+export function readUpstreams(env: Environment, problems: string[]): readonly UpstreamSettings[] | undefined {
+  const value = textIn(env, 'UPSTREAMS')
+  if (value === undefined) return undefined
+  const found: string[] = []
+  const entries = listIn(value, found) ?? []
+  const upstreams = entries.flatMap(
+    (entry, index) => readEntry(entry, `UPSTREAMS[${index}]`, env, found) ?? [],
+  )
+  found.push(...repeatedNames(entries))
+  problems.push(...found)
+  return found.length > 0 ? [] : upstreams
+}
+
+function listIn(value: string, problems: string[]): readonly unknown[] | undefined {
+  const inline = /^[[{]/.test(value)
+  const text = inline ? value : fileText(value, problems)
+  if (text === undefined) return undefined
+  const where = inline ? 'UPSTREAMS' : 'The file that UPSTREAMS names'
+  let list: unknown
+  try {
+    list = JSON.parse(text)
+  } catch {
+    problems.push(`${where} must be JSON: there is a mistake at ${placeOfJsonError(text)}`)
+    return undefined
+  }
+  if (Array.isArray(list) && list.length > 0) return list
+  problems.push(`${where} must be a JSON array with at least one upstream`)
+  return undefined
+}
+
+function fileText(path: string, problems: string[]): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').replace(/^\uFEFF/, '')
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException // of the file system
+    problems.push(
+      `UPSTREAMS must be a JSON array or the path of a file that can be read; got neither (${code})`,
+    )
+    return undefined
+  }
+}
+
+/** Reads one entry, and reports what is wrong with it; undefined when it is no object. */
+function readEntry(
+  entry: unknown,
+  at: string,
+  env: Environment,
+  problems: string[],
+): UpstreamSettings | undefined {
+  if (!isObject(entry)) {
+    problems.push(`${at} must be an object`)
+    return undefined
+  }
+  for (const name of ['name', 'baseURL'])
+    if (entry[name] === undefined) problems.push(`${at}.${name} is missing`)
+  for (const [name, value] of Object.entries(entry)) {
+    const problem = problemOf(name, value, env)
+    if (problem) problems.push(`${at}.${name.slice(0, 40)} ${problem}`)
+  }
+  const { keyVariable, ...rest } = entry
+  const apiKey = typeof keyVariable === 'string' ? textIn(env, keyVariable) : undefined
+  return { ...rest, ...(apiKey ? { apiKey } : {}) } as unknown as UpstreamSettings // where no problem was found
+}
+
+/** What is wrong with a field of an entry, to be read after its name. */
+function problemOf(name: string, value: unknown, env: Environment): string | undefined {
+  if (Object.hasOwn(fields, name)) return fields[name as keyof typeof fields](value, env) // an own key, just now
+  if (/^(?:api_?)?(?:key|token)$|secret|password/i.test(name))
+    return 'must not be here: put the key into an environment variable, and its name into keyVariable'
+  return `is no setting of an upstream; there are ${Object.keys(fields).join(', ')}`
+}
+
+type Check = (value: unknown, env: Environment) => string | undefined
+
+const fields = {
+  name: (value) =>
+    typeof value === 'string' && /^[\w./:-]{1,64}$/.test(value)
+      ? undefined
+      : 'must be 1 to 64 letters, digits or any of . _ - : /',
+  baseURL: (value) =>
+    urlProblem(typeof value === 'string' ? value : '', 'the variable that keyVariable names'),
+  keyVariable: keyVariableProblem,
+  api: (value) => (apis.some((api) => api === value) ? undefined : `must be one of ${apis.join(', ')}`),
+  models: (value) => {
+    const names = isObject(value) ? Object.entries(value).flat() : value
+    return Array.isArray(names) && names.length > 0 && names.every(isName)
+      ? undefined
+      : 'must be a list of names, or an object of our names and its own, with at least one'
+  },
+  headersTimeoutMs: msProblem,
+  firstDeltaTimeoutMs: msProblem,
+  idleTimeoutMs: msProblem,
+  organization: headerProblem,
+  project: headerProblem,
+} as const satisfies Record<string, Check>
+
+// Neither the value nor the name is repeated: somebody may have put the key itself here.
+function keyVariableProblem(value: unknown, env: Environment): string | undefined {
+  if (typeof value !== 'string' || !/^[A-Za-z_]\w*$/.test(value))
+    return 'must be the name of an environment variable'
+  const key = textIn(env, value)
+  if (key === undefined) return 'names an environment variable that is not set'
+  const problem = keyProblem(key)
+  return problem && `names an environment variable whose value ${problem}`
+}
+
+function msProblem(value: unknown): string | undefined {
+  return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= MAX_MS
+    ? undefined
+    : `must be a whole number from 1 to ${MAX_MS}`
+}
+
+function headerProblem(value: unknown): string | undefined {
+  return typeof value === 'string' ? keyProblem(value) : 'must be a text'
+}
+
+function repeatedNames(entries: readonly unknown[]): readonly string[] {
+  const names = entries.map((entry) => (isObject(entry) ? entry['name'] : undefined))
+  return names.flatMap((name, index) => {
+    const first = names.indexOf(name)
+    if (name === undefined || first === index) return []
+    return [`UPSTREAMS[${index}].name must differ from UPSTREAMS[${first}].name`]
+  })
+}
+
+function isName(value: unknown): boolean {
+  return typeof value === 'string' && value.trim() !== ''
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
