@@ -32,6 +32,8 @@ export function createAnswer({ onRetry }: { readonly onRetry: () => void }): Ans
   let unshown = ''
   let frame = 0
   let begun = false
+  let paragraph = ''
+  const calls = new Map<string, number>()
   let model = ''
   let usage: Usage | undefined
   setState('running')
@@ -63,8 +65,9 @@ export function createAnswer({ onRetry }: { readonly onRetry: () => void }): Ans
           model = delta.model
           break
         case 'text':
-          said += delta.text
-          unshown += delta.text
+          said += paragraph + delta.text
+          unshown += paragraph + delta.text
+          paragraph = ''
           frame ||= requestAnimationFrame(show)
           break
         case 'refusal':
@@ -75,7 +78,13 @@ export function createAnswer({ onRetry }: { readonly onRetry: () => void }): Ans
           append('reasoning', delta.text)
           break
         case 'tool-call':
+          if (delta.id) calls.set(delta.id, delta.index)
           append('tool', (delta.name ? `${delta.name} ` : '') + delta.arguments, delta.index)
+          break
+        case 'tool-result':
+          append('tool', `\n→ ${textOf(delta.result)}`, calls.get(delta.id))
+          // What the model says now is another step, not the same sentence.
+          if (said) paragraph = '\n\n'
           break
         case 'source':
           element.append(make('p', 'source', 'Source: ', link(delta.url, delta.title || delta.url)))
@@ -139,6 +148,10 @@ function createAlert(
     alert.append(retry)
   }
   return alert
+}
+
+function textOf(result: unknown): string {
+  return typeof result === 'string' ? result : JSON.stringify(result)
 }
 
 function describe(model: string, usage: Usage | undefined): string {
