@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Simulator, startSimulator } from '../../simulator/index.ts'
 
@@ -37,7 +37,7 @@ async function run(file: string, env: Record<string, string>, pattern: RegExp): 
   })
 }
 
-test.each(['express.mjs', 'lambda.mjs', 'generator.mjs', 'event-source.html'])(
+test.each(await readdir(new URL('examples/', root)))(
   'the README shows examples/%s as it is',
   async (name) => {
     expect(readme).toContain(await readFile(new URL(`examples/${name}`, root), 'utf8'))
@@ -78,6 +78,30 @@ test('the Express example streams below its path', async () => {
   )
 
   expect(body).toContain('"type":"finish","reason":"stop"')
+})
+
+test('the example of tools answers with what its tool said, and tells of the reply', async () => {
+  const { port } = new URL(await freeAddress())
+  const env = { PORT: port, OPENAI_API_KEY: 'test', OPENAI_BASE_URL: simulator.url }
+  const told = run('examples/tools.mjs', env, /finished [\s\S]+packets is 12[\s\S]+ \d+ \d+\n/)
+
+  const body = await eventually(async () =>
+    (
+      await fetch(`http://127.0.0.1:${port}/stream?prompt=${encodeURIComponent('How much tea is in stock?')}`)
+    ).text(),
+  )
+
+  expect(body).toContain('"result":{"drink":"tea","packets":12}')
+  expect(body).toContain('"type":"finish","reason":"stop"')
+  await told
+})
+
+test('the example of plain fetch prints the answer of the server', async () => {
+  const [, url] = await run('dist/server.js', { PORT: '0' }, /deltarelay is listening on (\S+) /)
+
+  const [text] = await run('examples/fetch.mjs', { BASE_URL: url! }, /[\s\S]+simulated/)
+
+  expect(text.length).toBeGreaterThan(20)
 })
 
 test('the generator example prints the answer', async () => {
