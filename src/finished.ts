@@ -59,7 +59,8 @@ export function watchReply({ id, request, chatId, now, onFinish, report }: Watch
 
   return {
     onAccept() {
-      acceptedMs = now() - startedAt
+      // A later step, or a retry of one, is not where the answer began.
+      if (firstDeltaMs === undefined) acceptedMs = now() - startedAt
     },
     onDelta(delta) {
       if (delta.type !== 'start' && delta.type !== 'error') firstDeltaMs ??= now() - startedAt

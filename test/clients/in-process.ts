@@ -9,16 +9,17 @@ export interface Sent {
   readonly pieces: Iterable<Uint8Array<ArrayBuffer>>
 }
 
-/** A handler whose model's server answers every request with what `sent` gives. */
-export function serviceOver(sent: () => Sent, options: Partial<HandlerOptions> = {}): Handler {
-  const upstream = createOpenAI({
-    baseURL: 'http://upstream.test/v1',
-    apiKey: 'sk-test',
-    fetch: async () => {
-      const { status, contentType, pieces } = sent()
-      return new Response(streamOf(pieces), { status, headers: { 'content-type': contentType } })
-    },
-  })
+/** A `fetch` that answers every request with what `sent` gives. */
+export function sending(sent: () => Sent): typeof fetch {
+  return async () => {
+    const { status, contentType, pieces } = sent()
+    return new Response(streamOf(pieces), { status, headers: { 'content-type': contentType } })
+  }
+}
+
+/** A handler whose model's server is this `fetch`. */
+export function serviceOver(server: typeof fetch, options: Partial<HandlerOptions> = {}): Handler {
+  const upstream = createOpenAI({ baseURL: 'http://upstream.test/v1', apiKey: 'sk-test', fetch: server })
   return createHandler({ upstream, model: 'm', models: '*', retries: 0, ...options })
 }
 

@@ -56,7 +56,8 @@ function heardChunks(chunks: readonly ChatCompletionChunk[]): Heard {
   return { ...texts, toolCalls, finishReason, usage: counted(chunks.findLast(({ usage }) => usage)?.usage) }
 }
 
-function heardCompletion({ choices: [choice], usage }: ChatCompletion): Heard {
+/** What a completion says. */
+export function heardCompletion({ choices: [choice], usage }: ChatCompletion): Heard {
   const message = choice?.message
   const calls = (message?.tool_calls ?? []).filter((call) => call.type === 'function')
   return {
@@ -185,11 +186,19 @@ async function post(fetch: typeof globalThis.fetch, path: string, body: object):
 export function plain({ toolCalls, usage, ...rest }: Heard): object {
   const calls = toolCalls.map((call) => ({
     ...call,
-    arguments: JSON.parse(call.arguments || '{}') as unknown,
+    arguments: parsed(call.arguments || '{}'),
   }))
   return {
     ...rest,
     toolCalls: calls,
     usage: usage && { ...usage, total: usage.total ?? usage.prompt + usage.completion },
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text // two calls in one, or half a call: not what was said
   }
 }

@@ -2,7 +2,7 @@ import OpenAI from 'openai'
 import { describe, expect, test } from 'vitest'
 import { readRecordings } from '../hosts/recordings.ts'
 import { framings } from '../src/framings.ts'
-import { fetchOf, serviceOver } from './in-process.ts'
+import { fetchOf, sending, serviceOver } from './in-process.ts'
 import { plain, readers } from './readers.ts'
 
 const recordings = await readRecordings()
@@ -21,7 +21,7 @@ function playing(
 ): typeof fetch {
   const way = framings[framing]!
   const pieces = () => way({ bytes: new Uint8Array(bytes) })
-  return fetchOf(serviceOver(() => ({ status, contentType, pieces: pieces() })))
+  return fetchOf(serviceOver(sending(() => ({ status, contentType, pieces: pieces() }))))
 }
 
 const ways = Object.keys(framings)
@@ -40,6 +40,19 @@ describe.skipIf(recordings.length === 0)('a recorded answer', () => {
         expect({ name: recording.name, ...plain(heard) }).toEqual({ name: recording.name, ...plain(said) })
       }
       expect(played.length).toBeGreaterThan(10)
+    })
+
+    test('that is cut before its end, is a failure and never looks whole', async () => {
+      for (const recording of answers) {
+        const end = recording.bytes.toString('latin1').search(/"finish_reason": ?"/)
+        for (const part of [0.2, 0.5, 0.8, 1]) {
+          const bytes = recording.bytes.subarray(0, Math.floor(end * part))
+
+          const reading = read(playing({ ...recording, bytes }))
+
+          await expect(reading, `${recording.name} at ${part}`).rejects.toThrow()
+        }
+      }
     })
 
     test.each(failures)('$name fails, with no answer that looks whole', async (recording) => {

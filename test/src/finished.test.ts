@@ -143,6 +143,29 @@ describe('onFinish', () => {
     ])
   })
 
+  test('counts the wait for the server that answers, not for its later steps', async () => {
+    let step = 0
+    async function* upstream(
+      _: unknown,
+      { onAccept }: { onAccept?: (() => void) | undefined },
+    ): AsyncGenerator<UpstreamDelta> {
+      await new Promise((resolve) => setTimeout(resolve, 10))
+      onAccept?.()
+      if (step++ > 0) {
+        yield stop
+        return
+      }
+      yield { type: 'tool-call', index: 0, id: 'c', name: 'f', arguments: '{}' }
+      yield { type: 'finish', reason: 'tool-calls' }
+    }
+    const tools = [{ name: 'f', schema: { type: 'object' }, execute: () => 1 }]
+    const { handler, finished } = telling(upstream as Upstream, { tools })
+
+    await read(handler)
+
+    expect(finished[0]?.timings).toMatchObject({ acceptedMs: 10, firstDeltaMs: 10, durationMs: 20 })
+  })
+
   test('has what came of an answer that broke off', async () => {
     const { handler, finished } = telling(script([hel, cut]).upstream)
 
