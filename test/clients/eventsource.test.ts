@@ -20,10 +20,10 @@ function listen(url: string): Listener {
   const source = new EventSource(url)
   const deltas: ChatDelta[] = []
   let lastId = ''
-  source.onmessage = ({ data, lastEventId }) => {
+  source.addEventListener('message', ({ data, lastEventId }) => {
     lastId = lastEventId
     deltas.push(JSON.parse(data as string) as ChatDelta)
-  }
+  })
   onTestFinished(() => source.close())
   return { source, deltas, lastId: () => lastId }
 }

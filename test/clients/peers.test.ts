@@ -15,6 +15,12 @@ const failures = streams.filter(({ expected }) => expected.errors.length > 0)
 /** Asks as a program does that has this and nothing else between itself and the model's server. */
 type Peer = (upstream: typeof fetch) => Promise<Heard>
 
+interface Counted {
+  readonly input_tokens: number
+  readonly output_tokens: number
+  readonly total_tokens: number
+}
+
 const baseURL = 'http://upstream.test/v1'
 const messages = [{ role: 'user' as const, content: 'Hi' }]
 
@@ -48,7 +54,7 @@ const peers: Readonly<Record<string, Peer>> = {
     const chunks: AIMessageChunk[] = []
     for await (const chunk of stream) chunks.push(chunk)
     const all = chunks.length > 0 ? chunks.reduce((joined, chunk) => joined.concat(chunk)) : undefined
-    const usage = all?.usage_metadata
+    const usage = all?.usage_metadata as Counted | undefined // declared as what depends on the kind of message
     const reason = all?.response_metadata['finish_reason'] as string | undefined
     return {
       text: all?.text ?? '',
