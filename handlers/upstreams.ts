@@ -89,9 +89,10 @@ function readEntry(
     const problem = problemOf(name, value, env)
     if (problem) problems.push(`${at}.${name.slice(0, 40)} ${problem}`)
   }
-  const { keyVariable, ...rest } = entry
+  const { keyVariable, models, ...rest } = entry
   const apiKey = typeof keyVariable === 'string' ? textIn(env, keyVariable) : undefined
-  return { ...rest, ...(apiKey ? { apiKey } : {}) } as unknown as UpstreamSettings // where no problem was found
+  const named = models === undefined || isAny(models) ? {} : { models }
+  return { ...rest, ...named, ...(apiKey ? { apiKey } : {}) } as unknown as UpstreamSettings // where no problem was found
 }
 
 /** What is wrong with a field of an entry, to be read after its name. */
@@ -153,6 +154,11 @@ function repeatedNames(entries: readonly unknown[]): readonly string[] {
     if (name === undefined || first === index) return []
     return [`UPSTREAMS[${index}].name must differ from UPSTREAMS[${first}].name`]
   })
+}
+
+/** Whether a list of models has `*`, which is the same as no list. */
+function isAny(models: unknown): boolean {
+  return Array.isArray(models) && models.includes('*')
 }
 
 function isName(value: unknown): boolean {

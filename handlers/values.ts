@@ -15,9 +15,9 @@ export function urlProblem(value: string, keysGoInto: string): string | undefine
   const url = parseUrl(value)
   if (url && (url.username || url.password))
     return `must not hold a user name or password; keys go into ${keysGoInto}`
-  return /^https?:$/.test(url?.protocol ?? '')
-    ? undefined
-    : 'must be a URL that begins with http:// or https://'
+  if (!/^https?:$/.test(url?.protocol ?? '')) return 'must be a URL that begins with http:// or https://'
+  // Paths are added at the end, and what follows a # is never sent.
+  return value.includes('#') ? 'must not have a # in it' : undefined
 }
 
 /** A key with a line break or a space in it is a mistake of copying, and would fail in every request. */

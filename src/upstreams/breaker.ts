@@ -17,6 +17,8 @@ export interface Breaker {
 
 /** Leave for one call. Only the first word about how it went counts. */
 export interface Permit {
+  /** The server began to do it. That is enough for a trial; how it goes on is still to be said. */
+  begin(): void
   /** The server did what was asked. */
   succeed(): void
   /** The server failed. `waitMs`: how long it said it wants to be left alone, in milliseconds. */
@@ -35,7 +37,7 @@ const TRIAL_WAIT_MS = 1000
  *
  * It opens after `failures` failures in a row, or at once when the server names a time to stay away (that time then,
  * at most a minute, in place of `openMs`; a time of 0 is a failure like any other). When the time is over one trial
- * at a time gets through: its success closes the breaker, its failure opens it again. Calls that began before it
+ * at a time gets through: its beginning closes the breaker, its failure before that opens it again. Calls that began before it
  * opened or closed have no say any more. It has no timers: the clock is looked at when somebody asks.
  */
 export function createBreaker(options: BreakerOptions = {}): Breaker {
@@ -61,9 +63,9 @@ export function createBreaker(options: BreakerOptions = {}): Breaker {
 
   function enter(): Permit | undefined {
     if (waitMs() > 0) return undefined
-    const trial = openUntil !== undefined
+    let trial = openUntil !== undefined
     if (trial) trying = true
-    const entered = era
+    let entered = era
     let told = false
 
     function tell(what: () => void): void {
@@ -72,12 +74,22 @@ export function createBreaker(options: BreakerOptions = {}): Breaker {
       if (entered === era) what()
     }
 
+    function begin(): void {
+      if (!trial || told || entered !== era) return
+      turn(undefined)
+      // From here on it is a call like any other of a closed breaker.
+      trial = false
+      entered = era
+    }
+
     return {
-      succeed: () =>
+      begin,
+      succeed() {
+        begin()
         tell(() => {
-          if (trial) turn(undefined)
-          else failedInARow = 0
-        }),
+          failedInARow = 0
+        })
+      },
       fail: (asked = 0) =>
         tell(() => {
           failedInARow++

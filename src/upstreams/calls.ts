@@ -40,6 +40,8 @@ interface Call {
   text: string
   /** The chunk that spoke of it last. */
   chunk: number
+  /** Whether its pieces repeat its name and have an id each, which is then that of no call. */
+  relabelled: boolean
 }
 
 /** How many characters are held at most: what is longer leaves without what is missing. */
@@ -75,16 +77,31 @@ export function createCallBook(): CallBook {
     return last
   }
 
+  /** The call that has the id of a piece, that of the same place first. Two calls of a careless server can share one. */
+  function twinOf({ position, id, name }: Piece): Call | undefined {
+    if (id === undefined) return undefined
+    const named = calls.filter((call) => call.id === id && isSame(name, call.name))
+    const near = named.findLast((call) => isSame(position, call.position))
+    return near ?? (name === undefined ? named.at(-1) : undefined)
+  }
+
   function add(piece: Piece, at: number, count: number, out: UpstreamDelta[]): void {
     const { position, id, name, text, extra } = piece
-    const twin = id === undefined ? undefined : calls.findLast((call) => call.id === id)
-    if (twin && twin.text === text && isWhole(text)) return // a vendor that says the whole call once more
+    const twin = twinOf(piece)
+    if (twin && twin.text === text && isWhole(text)) {
+      twin.name ??= name
+      return // a vendor that says the whole call once more
+    }
     let call = twin ?? find(piece, at, count)
     if (!call || (twin && begins(twin, piece))) {
       if (id === undefined && name === undefined && text === '') return
-      call = { index: calls.length, position, id, borrowed: twin !== undefined, name, extra, text: '', chunk }
+      const borrowed = id !== undefined && calls.some((other) => other.id === id)
+      const start = { text: '', chunk, relabelled: false }
+      call = { index: calls.length, position, id, borrowed, name, extra, ...start }
       calls.push(call)
     }
+    if (name !== undefined && id !== undefined && call.id !== undefined && id !== call.id)
+      call.relabelled = true
     if (position !== undefined) byPosition.set(position, call)
     call.position ??= position
     call.id ??= id
@@ -149,7 +166,8 @@ function fits(call: Call, piece: Piece, chunk: number): boolean {
   const { position, id, name, text } = piece
   if (id !== undefined && call.id !== undefined) {
     // A place that was given to the next call; or a server that makes up an id for every piece.
-    return position !== undefined && name === undefined && call.name !== undefined && goesOn(call, text)
+    if (position === undefined || call.name === undefined) return false
+    return name === undefined ? goesOn(call, text) : repeatsName(call, piece)
   }
   if (name === undefined || call.name === undefined) return true
   if (name !== call.name) return false
@@ -160,6 +178,19 @@ function fits(call: Call, piece: Piece, chunk: number): boolean {
 /** Some servers repeat the name in every piece: it begins another call of the same tool only after whole arguments. */
 function begins(call: Call, { name, text }: Piece): boolean {
   return name !== undefined && name === call.name && text.trimStart().startsWith('{') && isWhole(call.text)
+}
+
+/** vLLM repeats the name under an id for every piece: only the middle of an object cannot be the start of a call. */
+function repeatsName(call: Call, piece: Piece): boolean {
+  if (piece.name !== call.name) return false
+  if (call.relabelled) return !begins(call, piece)
+  const { text } = piece
+  return call.text !== '' && text !== '' && !text.trimStart().startsWith('{') && !isWhole(call.text)
+}
+
+/** Whether two labels of a piece and a call do not contradict each other. */
+function isSame<T>(one: T | undefined, other: T | undefined): boolean {
+  return one === undefined || other === undefined || one === other
 }
 
 function goesOn(call: Call, text: string): boolean {

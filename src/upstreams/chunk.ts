@@ -13,15 +13,32 @@ const finishReasons: Readonly<Record<string, FinishReason>> = {
   eos_token: 'stop',
   end_turn: 'stop',
   stop_sequence: 'stop',
+  complete: 'stop',
+  normal: 'stop',
   length: 'length',
   max_tokens: 'length',
   model_length: 'length',
-  content_filter: 'content-filter',
+  max_output_tokens: 'length',
+  max_completion_tokens: 'length',
+  model_context_window_exceeded: 'length',
   safety: 'content-filter',
+  prohibited_content: 'content-filter',
+  recitation: 'content-filter',
+  blocklist: 'content-filter',
+  spii: 'content-filter',
+  sensitive: 'content-filter',
+  guardrail_intervened: 'content-filter',
+  refusal: 'content-filter',
+  tool_call: 'tool-calls',
   tool_calls: 'tool-calls',
   tool_use: 'tool-calls',
   function_call: 'tool-calls',
 }
+
+/** Words in the place of a reason that say there is none yet. */
+const unfinished = new Set(['null', 'none', 'unspecified'])
+/** Reasons that are no end of an answer, but of the server's attempt at one. */
+const failures = new Set(['error', 'network_error', 'error_toxic'])
 
 /**
  * Creates a reader of `chat.completion.chunk` objects for one answer.
@@ -121,9 +138,10 @@ export function createChunkReader(): EventReader {
   // The first reason stays: servers that say "tool_calls" close with "stop". "stop" says least: it gives way to a
   // filter, a limit or a call that is reported after it.
   function end(raw: string): void {
-    const key = raw.toLowerCase()
-    if (key === 'error') throw failureOfReport('error')
-    const reason = Object.hasOwn(finishReasons, key) ? finishReasons[key] : undefined
+    const key = raw.toLowerCase().replace(/^finish_reason_/, '')
+    if (unfinished.has(key)) return
+    if (failures.has(key)) throw failureOfReport('error')
+    const reason = reasonOf(key)
     if (!finish) finish = reason ? { type: 'finish', reason } : { type: 'finish', reason: 'other', raw }
     else if (finish.reason === 'stop' && reason) finish = { type: 'finish', reason }
   }
@@ -141,6 +159,11 @@ export function createChunkReader(): EventReader {
       return usage
     },
   }
+}
+
+function reasonOf(key: string): FinishReason | undefined {
+  if (key.startsWith('content_filter')) return 'content-filter' // also with what was filtered behind it
+  return Object.hasOwn(finishReasons, key) ? finishReasons[key] : undefined
 }
 
 /** Puts logprobs into the first delta since `from` that they are about, or into an empty one. */

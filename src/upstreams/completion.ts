@@ -1,8 +1,8 @@
-import { createParser, type EventSourceMessage } from 'eventsource-parser'
+import { createParser, type EventSourceMessage, type ParseError } from 'eventsource-parser'
 import { ChatError, toChatError } from '../errors.ts'
 import type { UpstreamDelta } from '../types.ts'
 import { createChunkReader } from './chunk.ts'
-import { failureOfEvent } from './failure.ts'
+import { failureInStream, failureOfEvent } from './failure.ts'
 import type { EventReader } from './reader.ts'
 
 /** Turns the bytes of one streamed answer into deltas, however the bytes are cut. No clock, no I/O. */
@@ -16,8 +16,12 @@ export interface CompletionParser {
   readonly events: number
   /** Whether something was understood that is not said yet. */
   readonly holding: boolean
+  /** Events so far that said that the answer is being made, whether or not something could be told of it. */
+  readonly progress: number
   /** Whether a finish reason was seen. */
   readonly finished: boolean
+  /** Whether the answer went on after its finish reason, and did not say again that it is over. */
+  readonly resumed: boolean
   /** Whether the stream said that it is over: what follows is ignored. */
   readonly done: boolean
   /** Set once the stream said something that ends the answer as a failure. */
@@ -49,6 +53,7 @@ export function createCompletionParser({
   let events = 0
   let done = false
   let ended = false
+  let resumed = false
   let failure: ChatError | undefined
 
   const parser = createParser({ onEvent, onError, maxBufferSize: maxEventBytes })
@@ -80,13 +85,21 @@ export function createCompletionParser({
         cause: new Error((cause as Error).name), // JSON.parse quotes the text in its message
       })
     }
+    const { finish } = chunks
+    const from = deltas.length
     chunks.read(chunk, deltas, event)
+    if (finish) {
+      if (deltas.slice(from).some(({ type }) => type !== 'source')) resumed = true
+      else if (chunks.finish !== finish) resumed = false
+    }
     if (event === 'error') throw failureOfEvent(chunk)
     if (chunks.done) done = true
   }
 
-  function onError({ type }: { readonly type: string }): void {
-    if (type !== 'max-buffer-size-exceeded' || done) return
+  function onError({ type, field, value, line }: ParseError): void {
+    if (done) return
+    if (type === 'unknown-field') failure ??= failureOfLine(field, value, line)
+    if (type !== 'max-buffer-size-exceeded') return
     failure ??= new ChatError(
       'upstream-too-large',
       `The model's server sent an event of more than ${maxEventBytes} bytes.`,
@@ -118,6 +131,12 @@ export function createCompletionParser({
     get holding() {
       return chunks.holding === true
     },
+    get progress() {
+      return chunks.progress ?? 0
+    },
+    get resumed() {
+      return resumed
+    },
     get finished() {
       return chunks.finish !== undefined
     },
@@ -142,5 +161,19 @@ export function createCompletionParser({
       }
       throw new ChatError('upstream-truncated', "The model's server broke off in the middle of its answer.")
     },
+  }
+}
+
+/** llama.cpp reports in a field `error`, Ollama in a line of JSON without any field. */
+function failureOfLine(field?: string, value?: string, line?: string): ChatError | undefined {
+  if (field === 'error' && value) return failureOfEvent(jsonIn(value) ?? value)
+  return line?.startsWith('{') ? failureInStream(jsonIn(line)) : undefined
+}
+
+function jsonIn(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
 }

@@ -7,6 +7,7 @@ export function readTexts(delta: Fields, out: UpstreamDelta[]): void {
   if (reasoning !== '') out.push({ type: 'reasoning', text: reasoning })
   const content = delta['content']
   if (typeof content === 'string') push('text', content, out)
+  else if (typeof content === 'number') push('text', String(content), out)
   else if (Array.isArray(content)) for (const part of content) readPart(part, reasoning, out)
   else if (content) readPart(content, reasoning, out)
   if (delta['refusal']) push('refusal', plainText(delta['refusal']), out)

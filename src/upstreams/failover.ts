@@ -99,6 +99,7 @@ async function* tryOne(
   let finished = false
   try {
     for await (const delta of upstream(asked, { signal, onAccept: () => onAccept?.(name) })) {
+      if (!attempt.spoken) permit.begin()
       attempt.spoken = true
       if (delta.type === 'finish') {
         finished = true
@@ -142,8 +143,14 @@ function isFaultOfRequest(error: ChatError): boolean {
 }
 
 // Some servers say 400 for a model that they do not have, and the next one may well have it.
-function isAboutModel({ param, message }: ChatError): boolean {
-  return param === 'model' || /\b(?:invalid|unknown|not a valid) model\b/i.test(message)
+function isAboutModel({ param, message, upstreamCode = '' }: ChatError): boolean {
+  if (param === 'model' || /^(?:model_not_found|unknown_model|invalid_model)$/i.test(upstreamCode))
+    return true
+  const theirs = message.slice(message.indexOf(': ') + 1) // what we say before it has the word, too
+  return (
+    /\b(?:invalid|unknown|not a valid) model\b/i.test(theirs) ||
+    /\bmodel\b.{0,80}(?:not exist|not found)/i.test(theirs)
+  )
 }
 
 function mostHelpful(failures: readonly ChatError[]): ChatError {
@@ -152,9 +159,9 @@ function mostHelpful(failures: readonly ChatError[]): ChatError {
   if (others.length === 0) return first
   const passing = failures.filter(({ retryable }) => retryable).sort((a, b) => waitOf(a) - waitOf(b))
   const best = failures.find(({ code }) => code === 'upstream-timeout') ?? passing[0] ?? first
-  const { code, message, status, retryable, param, retryAfterMs } = best
+  const { code, message, status, retryable, param, retryAfterMs, upstreamCode } = best
   const cause = new AggregateError(failures, 'No upstream gave an answer.', { cause: best })
-  return new ChatError(code, message, { cause, status, retryable, param, retryAfterMs })
+  return new ChatError(code, message, { cause, status, retryable, param, retryAfterMs, upstreamCode })
 }
 
 function waitOf({ retryAfterMs = USUAL_WAIT_MS }: ChatError): number {

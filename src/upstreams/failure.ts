@@ -10,33 +10,36 @@ export interface HttpFailure {
   readonly cause?: unknown
 }
 
+/** What the request itself got wrong: the only statuses that a client gets as they are. */
+const ownStatuses: readonly number[] = [400, 404, 413, 415, 422]
+/** A conflict, too early, no capacity (Groq's 498), a proxy that lost its patience: another time it may go well. */
+const passingStatuses: readonly number[] = [409, 425, 498, 499]
+
 /**
  * An HTTP refusal of the upstream as an error of ours. A refusal of *our* credentials is our fault, not the
- * client's: 502, never 401. What the request itself got wrong keeps the upstream's status and words.
+ * client's: 502, never 401, even where the upstream says 400. What the request itself got wrong keeps the upstream's
+ * status and words.
  */
 export function failureOfStatus({ status, body, headers, cause }: HttpFailure): ChatError {
   const retryAfterMs = readRetryAfter(headers)
   const layers = layersOf(body)
   const upstreamCode = codeIn(layers)
-  if (status === 401 || status === 403) return credentialsRefused(` (HTTP ${status})`, cause)
-  if (status === 429) return rateLimited(layers, retryAfterMs, cause)
+  const words = wordsIn(body)
+  const kind = kindsIn(layers)
+  if (status === 401 || status === 403 || (status === 400 && isAboutKey(kind, words)))
+    return credentialsRefused(` (HTTP ${status})`, cause)
+  if (status === 429 || status === 402 || (status === 400 && tooMany.test(kind)))
+    return rateLimited(layers, { status, retryAfterMs, cause })
   if (status === 408 || status >= 500) {
     const message = `The model's server is not available (HTTP ${status}). Try again in a moment.`
     const ours = status === 503 || status === 529 ? 503 : 502
     return new ChatError('upstream-unavailable', message, { cause, retryAfterMs, status: ours, upstreamCode })
   }
   if (status >= 400) {
-    const words = wordsIn(body) ?? 'no reason was given'
-    return new ChatError(
-      'upstream-rejected',
-      `The model's server refused the request (HTTP ${status}): ${words}`,
-      {
-        cause,
-        status,
-        param: paramIn(layers),
-        upstreamCode,
-      },
-    )
+    const why = words ?? 'no reason was given'
+    const text = `The model's server refused the request (HTTP ${status}): ${why}`
+    const more = { cause, param: paramIn(layers), upstreamCode }
+    return new ChatError('upstream-rejected', text, { ...more, ...fateOf(status) })
   }
   const message = `The model's server answered with HTTP ${status} instead of a stream. Check the base URL.`
   return new ChatError('upstream-bad-response', message, { cause, retryable: false })
@@ -67,43 +70,62 @@ export function failureOfReport(report: unknown, around: unknown = report): Chat
   const status = statusIn(layers)
   const kind = kindsIn(layers)
   const cause = report
-  if (status === 429 || tooMany.test(kind)) return rateLimited(layers, undefined, cause)
+  if (status === 429 || status === 402 || tooMany.test(kind)) return rateLimited(layers, { status, cause })
   if (status === 401 || status === 403) return credentialsRefused(` (HTTP ${status})`, cause)
-  if (credentials.test(kind)) return credentialsRefused('', cause)
+  const words = wordsIn(report) ?? wordsIn(around)
+  if (isAboutKey(kind, words)) return credentialsRefused('', cause)
   const upstreamCode = codeIn(layers)
   const rejected =
     status === undefined ? badRequest.test(kind) : status >= 400 && status < 500 && status !== 408
-  const words = rejected ? (wordsIn(report) ?? wordsIn(around)) : undefined
-  if (words) {
-    return new ChatError('upstream-error', `The model's server refused the request: ${words}`, {
-      cause,
-      retryable: false,
-      status: status ?? 400,
-      param: paramIn(layers),
-      upstreamCode,
-    })
+  if (rejected && words) {
+    const text = `The model's server refused the request: ${words}`
+    const more = { cause, param: paramIn(layers), upstreamCode }
+    return new ChatError('upstream-error', text, { ...more, ...fateOf(status ?? impliedStatus(kind)) })
   }
   const text = "The model's server reported an error instead of going on with its answer."
   return new ChatError('upstream-error', text, { cause, upstreamCode })
 }
 
-// Words of OpenAI, Anthropic, Google, DashScope and servers that follow them.
-const tooMany = /rate.?limit|insufficient_quota|resource_exhausted|too.?many.?requests|throttl/i
+// Words of OpenAI, Anthropic, Google, Amazon, Databricks, DashScope, Hugging Face and servers that follow them. The
+// numbers are Zhipu's (1302) and MiniMax's.
+const tooMany =
+  /rate.?limit|request.?limit|insufficient_quota|resource_exhausted|too.?many.?requests|throttl|\b1302\b|\bstatus_code:100[28]\b/i
+const spentQuota = /insufficient_quota|\bstatus_code:1008\b/i
 const credentials =
-  /invalid.?api.?key|authentication|unauthenticated|unauthorized|permission_(?:denied|error)/i
-const badRequest = /invalid_request|invalid_argument|bad.?request|context_length|unprocessable/i
+  /invalid.?api.?key|authentication|unauthenticated|unauthorized|permission_(?:denied|error)|\bstatus_code:1004\b/i
+const badRequest =
+  /invalid_request|invalid_argument|bad.?request|context_length|unprocessable|validation|data_inspection_failed|not_found_error/i
+// Google's and xAI's, with status 400. Only as the first words: what follows may repeat the request.
+const refusedKey =
+  /^\W*(?:(?:incorrect|invalid) api.?key|api.?key (?:is )?(?:not valid|invalid|incorrect|expired|not found))/i
+
+function isAboutKey(kind: string, words = ''): boolean {
+  return credentials.test(kind) || refusedKey.test(words)
+}
+
+function impliedStatus(kind: string): number {
+  return /not_found_error/i.test(kind) ? 404 : 400
+}
+
+/** What becomes of a refusal with this status: ours, and whether asking again can help. */
+function fateOf(status: number): { readonly status: number; readonly retryable: boolean } {
+  const ours = ownStatuses.includes(status) ? status : 502
+  return { status: ours, retryable: passingStatuses.includes(status) }
+}
 
 function credentialsRefused(how: string, cause: unknown): ChatError {
   const message = `The model's server refused this service's credentials${how}. Check its API key and what the key may use.`
   return new ChatError('upstream-auth', message, { cause })
 }
 
-function rateLimited(
-  layers: readonly unknown[],
-  retryAfterMs: number | undefined,
-  cause: unknown,
-): ChatError {
-  const spent = /insufficient_quota/i.test(kindsIn(layers))
+interface Limit {
+  readonly status: number | undefined
+  readonly retryAfterMs?: number | undefined
+  readonly cause: unknown
+}
+
+function rateLimited(layers: readonly unknown[], { status, retryAfterMs, cause }: Limit): ChatError {
+  const spent = status === 402 || spentQuota.test(kindsIn(layers))
   const message = spent
     ? "This service has used up its quota at the model's server."
     : "The model's server is getting too many requests. Try again later."
@@ -111,7 +133,7 @@ function rateLimited(
     cause,
     retryAfterMs,
     retryable: !spent,
-    upstreamCode: codeIn(layers),
+    upstreamCode: spent ? 'insufficient_quota' : codeIn(layers),
   })
 }
 
@@ -127,10 +149,21 @@ function reportIn(event: Readonly<Record<string, unknown>>): unknown {
   // MiniMax says in every event how it went; 0 is well.
   if (Number(wordOf(event['base_resp'], 'status_code')) > 0) return event['base_resp']
   if (Array.isArray(choices) || isFields(event['usage'])) return undefined
+  if (isAllWell(event)) return undefined
   if (typeof error === 'object' && error !== null) return error
   if (!isBlank(event['detail'])) return event['detail']
   return bareWords.some((key) => typeof event[key] === 'string') ? event : undefined
 }
+
+/** Whether an event says of itself that it is no failure: by its code, or by being of another kind. */
+function isAllWell(event: Readonly<Record<string, unknown>>): boolean {
+  if (/^(?:0|200)$/.test(wordOf(event, 'code'))) return true
+  const type = wordOf(event, 'type')
+  return type !== '' && !mishap.test(type) && statusIn([event]) === undefined
+}
+
+const mishap =
+  /error|exception|fail|invalid|denied|forbidden|unauth|rejected|limit|throttl|quota|unavailable|overload|timeout|bad.?request|not.?found/i
 
 /** Fields that hold the sentence where nothing else says that there is an error. */
 const bareWords = ['message', 'error_msg', 'error_message', 'msg'] as const
@@ -156,7 +189,12 @@ function statusIn(layers: readonly unknown[]): number | undefined {
 const kindKeys = ['code', 'type', 'status', 'error_code', 'error_type'] as const
 
 function kindsIn(layers: readonly unknown[]): string {
-  return layers.flatMap((layer) => kindKeys.map((key) => wordOf(layer, key))).join(' ')
+  return layers
+    .flatMap((layer) => [
+      ...kindKeys.map((key) => wordOf(layer, key)),
+      `status_code:${wordOf(layer, 'status_code')}`,
+    ])
+    .join(' ')
 }
 
 /** The upstream's own word for what went wrong: `code` before `type`. Never a sentence, never what may be a key. */
@@ -164,8 +202,12 @@ function codeIn(layers: readonly unknown[]): string | undefined {
   for (const key of kindKeys) {
     for (const layer of layers) {
       const word = wordOf(layer, key)
-      // "error" only says that it is one.
-      if (/^[a-z][\w.-]{0,63}$/i.test(word) && !/^error$/i.test(word) && presentable(word) === word)
+      // "error" only says that it is one; "None" is LiteLLM's null.
+      if (
+        /^[a-z][\w.-]{0,63}$/i.test(word) &&
+        !/^(?:error|none|null)$/i.test(word) &&
+        presentable(word) === word
+      )
         return word
     }
   }
@@ -177,7 +219,9 @@ const wordKeys = ['message', 'error', 'errors', 'detail', ...bareWords, 'status_
 /** The upstream's own sentence, made fit to be shown: no key, no control characters, at most 300 characters. */
 function wordsIn(value: unknown, depth = 5): string | undefined {
   if (typeof value === 'string') {
-    return value.trim() === '' || value.trimStart().startsWith('<') ? undefined : presentable(value)
+    return value.trim() === '' || /^\s*<|<(?:!doctype|html|body)\b/i.test(value)
+      ? undefined
+      : presentable(value)
   }
   if (depth === 0) return undefined
   if (Array.isArray(value)) return wordsIn(value[0], depth - 1)

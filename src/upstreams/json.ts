@@ -20,9 +20,10 @@ export function word(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** The value when it is a number that counts something. */
+/** The value when it is a number that counts something, or the digits of one. */
 export function count(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined
+  const number = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value
+  return typeof number === 'number' && Number.isFinite(number) && number >= 0 ? number : undefined
 }
 
 /** Whether nothing is said, however deep: `{"message":"","code":null}` is as empty as null. */

@@ -61,7 +61,8 @@ export function createMemory(initial: Manners): Memory {
 /** What the refusal of `body` teaches about the server; undefined when it is about something else. */
 export function lessonOf(refusal: Refusal, body: Fields, used: Manners): Partial<Manners> | undefined {
   const { words } = refusal
-  if (body['stream_options'] && /stream_options|include_usage/.test(words)) return { includeUsage: false }
+  if (body['stream_options'] && /\b(?:stream_options|include_usage)\b/.test(words))
+    return { includeUsage: false }
   if (used.takesReasoning && hasThought(body) && /reasoning/.test(words)) return { takesReasoning: false }
   if (speaksAsDeveloper(body) && /\bdeveloper\b|\brole\b/i.test(words)) return { instructions: 'system' }
   if (body['input'] && body['reasoning']) return lessonInReasoning(refusal, used)

@@ -58,8 +58,11 @@ interface Api {
 
 /** After the finish reason: how long a usage report, or the end, is waited for. */
 const USAGE_WAIT_MS = 2000
-/** After the last event: how long the end of the body is waited for, so that its connection can be used again. */
-const DRAIN_WAIT_MS = 1000
+/**
+ * After the last event: how long the end of the body is waited for, so that its connection can be used again. It comes
+ * at once or a moment later; a new connection costs about as much as a longer wait.
+ */
+const DRAIN_WAIT_MS = 200
 
 /**
  * Asks a server that speaks OpenAI's Chat Completions API, or its Responses API.
@@ -98,18 +101,21 @@ export function createOpenAI({
       let spoken = false
       let finishing = false
       for (let open = true; open && !parser.done;) {
-        const eventsBefore = parser.events
+        const { events, progress } = parser
         open = await readInto(parser, bytes, attempt.signal)
-        // Armed once: what still comes, comments above all, does not prolong it.
-        if (parser.finished && !finishing) watchdog.expect(USAGE_WAIT_MS, () => attempt.abort())
-        else if (spoken && !finishing && parser.events > eventsBefore) watchdog.feed()
-        finishing = parser.finished
+        if (parser.finished && !finishing) {
+          finishing = true
+          watchdog.expect(USAGE_WAIT_MS, () => attempt.abort(cutShort()))
+        } else if (!finishing && (spoken ? parser.events > events : parser.progress > progress)) {
+          watchdog.feed()
+        }
         const deltas = parser.take()
         if (deltas.length > 0) {
-          // Our reader's time is not the upstream's: the clock rests while it takes what came.
-          if (!finishing) watchdog.hold()
+          // Our reader's time is not the upstream's: the clock rests while it takes what came. Beyond a finish reason
+          // nothing but more of the answer winds it up again, comments above all do not.
+          watchdog.hold()
           for (const delta of deltas) yield delta
-          if (!finishing) watchdog.feed()
+          watchdog.feed()
         }
         if (!spoken && !parser.finished && (deltas.length > 0 || parser.holding)) {
           spoken = true
@@ -122,8 +128,8 @@ export function createOpenAI({
     } catch (error) {
       throw withoutKey(error, client.apiKey ?? '')
     } finally {
-      signal.removeEventListener('abort', abort)
       if (parser?.done && bytes && !attempt.signal.aborted) await drain(bytes, attempt, watchdog)
+      signal.removeEventListener('abort', abort)
       watchdog.stop()
       attempt.abort()
     }
@@ -168,19 +174,22 @@ async function connect(
 ): Promise<Response> {
   // A server that refuses both names of the token limit would otherwise be asked for ever.
   const tried = new Set<string>()
+  let lessons: Partial<Manners> | undefined
   for (;;) {
-    const used = learned.of(request.model)
+    const used = { ...learned.of(request.model), ...lessons }
     tried.add(JSON.stringify(used))
     const body = api.toParams(request, used)
     try {
-      return await client.post(api.path, { body, signal, stream: true }).asResponse()
+      const response = await client.post(api.path, { body, signal, stream: true }).asResponse()
+      // Not before: a refusal may repeat what the client wrote, and prove nothing.
+      if (lessons) learned.keep(request.model, { ...learned.of(request.model), ...lessons })
+      return response
     } catch (error) {
       if (signal.aborted) throw signal.reason
       const refusal = refusalIn(error)
       const lesson = refusal && lessonOf(refusal, body, used)
-      const next = { ...learned.of(request.model), ...lesson }
-      if (!lesson || tried.has(JSON.stringify(next))) throw toFailure(error)
-      learned.keep(request.model, next)
+      if (!lesson || tried.has(JSON.stringify({ ...used, ...lesson }))) throw toFailure(error)
+      lessons = { ...lessons, ...lesson }
     }
   }
 }
@@ -195,7 +204,7 @@ function toFailure(error: unknown): ChatError {
   if (error instanceof OpenAI.APIError && error.status) {
     return failureOfStatus({
       status: error.status,
-      body: error.error ?? error.message,
+      body: error.error ?? bodyIn(error.message),
       headers: error.headers,
       cause: error,
     })
@@ -209,6 +218,12 @@ function toFailure(error: unknown): ChatError {
     return new ChatError('upstream-unreachable', "The model's server cannot be reached.", { cause: error })
   }
   return new ChatError('internal', "The request to the model's server could not be made.", { cause: error })
+}
+
+// The package puts the status before a body that is a text, and has words of its own for none.
+function bodyIn(message: string): string | undefined {
+  const body = message.replace(/^\d{3} /, '')
+  return body === 'status code (no body)' ? undefined : body
 }
 
 // undici says "unexpected redirect" in the innermost cause.
@@ -229,9 +244,9 @@ async function readInto(parser: CompletionParser, bytes: BodyReader, signal: Abo
     }
     if (signal.aborted) throw signal.reason
   } catch (cause) {
-    if (signal.aborted && !parser.finished) throw signal.reason
+    if (signal.aborted && (!parser.finished || parser.resumed)) throw signal.reason
     parser.end()
-    if (parser.finished) return false
+    if (parser.finished && !parser.resumed) return false
     throw new ChatError(
       'upstream-truncated',
       "The connection to the model's server broke in the middle of its answer.",
@@ -267,6 +282,12 @@ function withoutKey(error: unknown, apiKey: string): unknown {
     retryAfterMs,
     upstreamCode: upstreamCode?.includes(apiKey) ? undefined : upstreamCode,
   })
+}
+
+/** Why an answer ends that went on after its finish reason, and then did not. */
+function cutShort(): ChatError {
+  const message = "The model's server fell silent after it had gone on beyond the end that it announced."
+  return new ChatError('upstream-truncated', message)
 }
 
 function timeout(what: string, ms: number): ChatError {

@@ -11,6 +11,8 @@ export interface EventReader {
   flush?(out: UpstreamDelta[]): void
   /** Whether something is held back: the answer has begun, though nothing was said yet. */
   readonly holding?: boolean
+  /** How many events said that the answer is being made: signs of life, though not all of them have words. */
+  readonly progress?: number
   /** The `finish` delta, once the answer said how it ended. */
   readonly finish: UpstreamDelta | undefined
   /** The last usage report. */

@@ -1,65 +1,99 @@
 import type { Fields, UpstreamDelta } from '../types.ts'
-import { fields, list, word } from './json.ts'
+import { fields, list } from './json.ts'
+import { createItemCalls, isCall } from './responses-calls.ts'
 
 /** What a part of an item says. A summary of reasoning and reasoning itself are parts of the same item. */
 type Channel = 'text' | 'refusal' | 'summary' | 'reasoning'
 
-interface Call {
-  readonly index: number
-  readonly itemId: unknown
+interface Part {
+  readonly channel: Channel
+  /** The index of its item, where the server gives one. */
   readonly output: unknown
-  id?: string
-  named: boolean
-  /** Whether arguments came. */
-  begun: boolean
-  /** Arguments that wait for the name. */
-  held: string
+  /** All of it so far. */
+  said: string
 }
 
 /**
- * Keeps the output items of one answer of the Responses API apart. The API says everything up to three times: in
- * deltas, at the end of a part, at the end of its item. What is said first counts, what repeats it does not.
+ * Keeps the output items of one answer of the Responses API apart. The API says everything up to four times: in
+ * deltas, at the end of a part, of its item and of the answer. What is said first counts; a repetition adds only
+ * what it goes on with.
  */
 export function createItemBook() {
-  const begun = new Set<string>()
-  const calls: Call[] = []
+  const parts: Part[] = []
+  /** Each part under the index of its item, and under its id: servers leave out the one, or change the other. */
+  const byPlace = new Map<string, Part>()
+  const calls = createItemCalls()
   const cited = new Set<string>()
-  let reasoned = false
+  /** Parts that the end of the answer spoke of; undefined before that. */
+  let claimed: Set<Part> | undefined
   // The part of the last piece. Most pieces belong to the part of the piece before.
-  let channel: Channel | undefined
-  let output: unknown
-  let part: unknown
+  let current: Part | undefined
+  let item: unknown
+  let position: unknown
 
   function say(to: Channel, event: Fields, text: unknown, out: UpstreamDelta[]): void {
     if (typeof text !== 'string' || text === '') return
-    const position = positionIn(event)
-    const turn = to !== channel || position !== part || event['output_index'] !== output
-    const type = to === 'summary' ? 'reasoning' : to
-    const piece =
-      turn && turnTo(to, event, position) && reasoned && type === 'reasoning' ? `\n\n${text}` : text
-    if (turn && type === 'reasoning') reasoned = true
-    const logprobs = event['logprobs']
+    if (!current || to !== current.channel || positionIn(event) !== position || itemIn(event) !== item) {
+      current = find(to, event) ?? addPart(to, event)
+      item = itemIn(event)
+      position = positionIn(event)
+    }
+    add(current, text, event['logprobs'], out)
+  }
+
+  function add(part: Part, text: string, logprobs: unknown, out: UpstreamDelta[]): void {
+    const type = part.channel === 'summary' ? 'reasoning' : part.channel
+    const isNext = part.said === '' && type === 'reasoning' && parts.some(isSaidThought)
+    const piece = isNext ? `\n\n${text}` : text
+    part.said += text
     if (Array.isArray(logprobs) && logprobs.length > 0) out.push({ type, text: piece, logprobs })
     else out.push({ type, text: piece })
   }
 
-  /** True when nothing of this part was said before. */
-  function turnTo(to: Channel, event: Fields, position: unknown): boolean {
-    channel = to
-    output = event['output_index']
-    part = position
-    const before = begun.size
-    begun.add(keyOf(to, event, position))
-    return begun.size > before
+  function addPart(channel: Channel, event: Fields): Part {
+    const part: Part = { channel, output: event['output_index'], said: '' }
+    parts.push(part)
+    for (const place of [indexIn(event), event['item_id']]) {
+      const key = keyOf(channel, place, event)
+      if (place !== undefined && !byPlace.has(key)) byPlace.set(key, part)
+    }
+    return part
   }
 
+  function find(to: Channel, event: Fields): Part | undefined {
+    const byIndex = byPlace.get(keyOf(to, indexIn(event), event))
+    if (byIndex) return byIndex
+    const byId = byPlace.get(keyOf(to, event['item_id'], event))
+    // An id that a server gives to every item tells nothing.
+    return byId && (indexIn(event) === undefined || byId.output === undefined) ? byId : undefined
+  }
+
+  /** At the end items can have another place than before: the same text is the same part. */
+  function findWhole(to: Channel, event: Fields, text: string, taken: Set<Part>): Part | undefined {
+    const places = [event['item_id'], indexIn(event)]
+    const placed = places.flatMap((place) => byPlace.get(keyOf(to, place, event)) ?? [])
+    const free = [...placed, ...parts].filter((part) => part.channel === to && !taken.has(part))
+    const part = free.find(({ said }) => text.startsWith(said)) ?? free.find((each) => placed.includes(each))
+    if (part) taken.add(part)
+    return part
+  }
+
+  /** `text` is a whole part: what is left of it is said, where it begins with what was said. */
   function complete(to: Channel, event: Fields, text: unknown, out: UpstreamDelta[]): void {
-    if (!begun.has(keyOf(to, event, positionIn(event)))) say(to, event, text, out)
+    if (typeof text !== 'string') return
+    const part = claimed ? findWhole(to, event, text, claimed) : find(to, event)
+    if (part) {
+      // No logprobs: they would be those of the whole.
+      if (text.length > part.said.length && text.startsWith(part.said))
+        add(part, text.slice(part.said.length), undefined, out)
+      return
+    }
+    say(to, event, text, out)
+    if (current && text !== '') claimed?.add(current)
   }
 
   function completePart(event: Fields, value: unknown, out: UpstreamDelta[]): void {
     const said = fields(value) ?? {}
-    // The logprobs of a part that was said in pieces came with the pieces.
     const place = { ...event, logprobs: said['logprobs'] }
     if (said['type'] === 'output_text') complete('text', place, said['text'], out)
     if (said['type'] === 'refusal') complete('refusal', place, said['refusal'], out)
@@ -69,15 +103,22 @@ export function createItemBook() {
 
   function completeItem(event: Fields, value: unknown, out: UpstreamDelta[]): void {
     const item = fields(value) ?? {}
-    const { output_index } = event
-    if (item['type'] === 'function_call') return completeCall({ ...event, item }, item['arguments'], out)
+    if (isCall(item)) return calls.complete({ ...event, item }, item['arguments'] ?? item['input'], out)
     if (item['type'] !== 'message' && item['type'] !== 'reasoning') return
+    const place = { output_index: event['output_index'], item_id: item['id'] }
     list(item['summary']).forEach((said, summary_index) => {
-      complete('summary', { output_index, summary_index }, fields(said)?.['text'], out)
+      complete('summary', { ...place, summary_index }, fields(said)?.['text'], out)
     })
     list(item['content']).forEach((said, content_index) => {
-      completePart({ output_index, content_index }, said, out)
+      completePart({ ...place, content_index }, said, out)
     })
+  }
+
+  /** The items of the whole answer: a server can leave out all that comes before. */
+  function completeAll(items: unknown, out: UpstreamDelta[]): void {
+    claimed = new Set()
+    calls.close()
+    list(items).forEach((item, output_index) => completeItem({ output_index }, item, out))
   }
 
   function cite(value: unknown, out: UpstreamDelta[]): void {
@@ -89,102 +130,26 @@ export function createItemBook() {
     out.push(typeof title === 'string' ? { type: 'source', url, title } : { type: 'source', url })
   }
 
-  function open(event: Fields, out: UpstreamDelta[]): void {
-    const item = fields(event['item'])
-    if (item?.['type'] !== 'function_call') return
-    const id = word(item['call_id'])
-    const call = calls.find((other) => id && other.id === id) ?? addCall(event)
-    const text = word(item['arguments']) ?? ''
-    if (text !== '') call.begun = true
-    introduce(call, item, text, out)
-  }
+  return { say, complete, completePart, completeItem, completeAll, cite, calls }
+}
 
-  function argue(event: Fields, text: unknown, out: UpstreamDelta[]): void {
-    if (typeof text !== 'string' || text === '') return
-    const call = find(event) ?? addCall(event)
-    call.begun = true
-    if (call.named) out.push({ type: 'tool-call', index: call.index, arguments: text })
-    else call.held += text
-  }
+function isSaidThought({ channel, said }: Part): boolean {
+  return said !== '' && (channel === 'summary' || channel === 'reasoning')
+}
 
-  /** `event.item` is the whole call, where the event has it. */
-  function completeCall(event: Fields, text: unknown, out: UpstreamDelta[]): void {
-    const call = find(event) ?? addCall(event)
-    const item = fields(event['item'])
-    if (!call.named && item) introduce(call, item, '', out)
-    if (!call.begun) argue(event, text, out)
-  }
+function itemIn(event: Fields): unknown {
+  return event['output_index'] ?? event['item_id']
+}
 
-  /** The first piece of a call: its id, its name and what came before them. */
-  function introduce(call: Call, item: Fields, text: string, out: UpstreamDelta[]): void {
-    const id = word(item['call_id']) ?? word(item['id'])
-    const name = word(item['name'])
-    if (call.named) return
-    if (!name) return void (call.held += text)
-    call.named = true
-    if (id) call.id = id
-    const identity = { name, ...(id ? { id } : {}) }
-    out.push({ type: 'tool-call', index: call.index, ...identity, arguments: call.held + text })
-    call.held = ''
-  }
-
-  // By what identifies a call best: some servers give an item another id in every event, others repeat an index.
-  function find(event: Fields): Call | undefined {
-    const item = fields(event['item'])
-    const id = word(item?.['call_id'])
-    const itemId = event['item_id'] ?? item?.['id']
-    return (
-      (id ? calls.findLast((call) => call.id === id) : undefined) ??
-      (itemId === undefined ? undefined : calls.findLast((call) => call.itemId === itemId)) ??
-      calls.findLast((call) => call.output === event['output_index'] && !(id && call.id))
-    )
-  }
-
-  function addCall(event: Fields): Call {
-    const call: Call = {
-      index: calls.length,
-      itemId: event['item_id'] ?? fields(event['item'])?.['id'],
-      output: event['output_index'],
-      named: false,
-      begun: false,
-      held: '',
-    }
-    calls.push(call)
-    return call
-  }
-
-  /** Says what never got a name. */
-  function flush(out: UpstreamDelta[]): void {
-    for (const call of calls) {
-      if (call.held !== '') out.push({ type: 'tool-call', index: call.index, arguments: call.held })
-      call.held = ''
-    }
-  }
-
-  return {
-    say,
-    complete,
-    completePart,
-    completeItem,
-    cite,
-    open,
-    argue,
-    completeCall,
-    flush,
-    /** Whether anything was said. */
-    get begun() {
-      return begun.size > 0 || calls.length > 0
-    },
-    get calls() {
-      return calls.length
-    },
-  }
+/** Undefined where only an id tells which item it is. */
+function indexIn(event: Fields): unknown {
+  return event['output_index'] ?? (event['item_id'] === undefined ? 0 : undefined)
 }
 
 function positionIn(event: Fields): unknown {
   return event['summary_index'] ?? event['content_index'] ?? 0
 }
 
-function keyOf(channel: Channel, event: Fields, position: unknown): string {
-  return `${channel} ${String(event['output_index'] ?? 0)} ${String(position)}`
+function keyOf(channel: Channel, place: unknown, event: Fields): string {
+  return `${channel} ${String(place)} ${String(positionIn(event))}`
 }

@@ -4,7 +4,7 @@ import { failureInStream, failureOfReport } from './failure.ts'
 import type { EventReader } from './reader.ts'
 import { createItemBook } from './responses-items.ts'
 import { toUsage } from './usage.ts'
-import { fields, list, word } from './json.ts'
+import { fields, isBlank, word } from './json.ts'
 
 const incompleteReasons: Readonly<Record<string, FinishReason>> = {
   max_output_tokens: 'length',
@@ -17,37 +17,45 @@ const incompleteReasons: Readonly<Record<string, FinishReason>> = {
  */
 export function createResponsesReader(): EventReader {
   const items = createItemBook()
+  const { calls } = items
   let finish: UpstreamDelta | undefined
   let usage: Usage | undefined
+  let progress = 0
 
   function read(value: unknown, out: UpstreamDelta[], name?: string): void {
     const event = fields(value)
     if (!event) return
     const type = word(event['type']) ?? name
+    if (type?.startsWith('response.')) progress++
     switch (type) {
       case 'response.output_text.delta':
         return items.say('text', event, event['delta'], out)
       case 'response.reasoning_summary_text.delta':
         return items.say('summary', event, event['delta'], out)
       case 'response.reasoning_text.delta':
+      case 'response.reasoning.delta': // its older name
         return items.say('reasoning', event, event['delta'], out)
       case 'response.refusal.delta':
         return items.say('refusal', event, event['delta'], out)
       case 'response.function_call_arguments.delta':
-        return items.argue(event, event['delta'], out)
+      case 'response.custom_tool_call_input.delta':
+        return calls.argue(event, event['delta'], out)
       case 'response.output_item.added':
-        return items.open(event, out)
-      // What follows repeats the deltas; it counts where there were none.
+        return calls.open(event, out)
+      // What follows repeats the deltas; it counts where there were none, or not all.
       case 'response.output_text.done':
         return items.complete('text', event, event['text'], out)
       case 'response.reasoning_summary_text.done':
         return items.complete('summary', event, event['text'], out)
       case 'response.reasoning_text.done':
+      case 'response.reasoning.done':
         return items.complete('reasoning', event, event['text'], out)
       case 'response.refusal.done':
         return items.complete('refusal', event, event['refusal'], out)
       case 'response.function_call_arguments.done':
-        return items.completeCall(event, event['arguments'], out)
+        return calls.complete(event, event['arguments'], out)
+      case 'response.custom_tool_call_input.done':
+        return calls.complete(event, event['input'], out)
       case 'response.reasoning_summary_part.done':
         return items.complete('summary', event, fields(event['part'])?.['text'], out)
       case 'response.content_part.done':
@@ -60,6 +68,7 @@ export function createResponsesReader(): EventReader {
       case 'response.incomplete':
         return end(type, fields(event['response']) ?? {}, out)
       case 'response.failed':
+      case 'response.cancelled':
         throw failureOf(fields(event['response'])?.['error'])
       case 'error':
         throw failureOf(event['error'] ?? event)
@@ -71,25 +80,25 @@ export function createResponsesReader(): EventReader {
   }
 
   function end(type: string, response: Readonly<Record<string, unknown>>, out: UpstreamDelta[]): void {
-    // A server that streams nothing but the end has the whole answer in it.
-    if (!items.begun) {
-      list(response['output']).forEach((item, index) =>
-        items.completeItem({ output_index: index }, item, out),
-      )
-    }
-    items.flush(out)
+    items.completeAll(response['output'], out)
+    calls.flush(out)
+    if (!isBlank(response['error']) || /^(?:failed|cancelled)$/.test(word(response['status']) ?? ''))
+      throw failureOf(response['error'])
     usage = toUsage(response['usage']) ?? usage
     const reason = word(fields(response['incomplete_details'])?.['reason'])
     finish = type === 'response.completed' && !reason ? whole() : incomplete(reason ?? 'incomplete')
   }
 
   function whole(): UpstreamDelta {
-    return { type: 'finish', reason: items.calls > 0 ? 'tool-calls' : 'stop' }
+    return { type: 'finish', reason: calls.count > 0 ? 'tool-calls' : 'stop' }
   }
 
   return {
     read,
-    flush: items.flush,
+    flush: calls.flush,
+    get progress() {
+      return progress
+    },
     get finish() {
       return finish
     },

@@ -3,7 +3,7 @@ import { count, fields } from './json.ts'
 
 /**
  * What a usage report says; undefined when it says nothing. `before` is what the same answer reported earlier: it
- * fills in the half that is missing, and a report of nothing but zeros does not replace it.
+ * fills in the half that is missing or zero, and a report of nothing but zeros does not replace it.
  *
  * Names: OpenAI's API reference, Chat Completions and Responses; `prompt_cache_hit_tokens` is DeepSeek's,
  * `cached_tokens` Moonshot's.
@@ -15,19 +15,27 @@ export function toUsage(value: unknown, before?: Usage): Usage | undefined {
   const output = count(usage['completion_tokens']) ?? count(usage['output_tokens'])
   if (before && !input && !output) return undefined
   if (input === undefined && output === undefined) return undefined
-  const inputTokens = input ?? before?.inputTokens ?? 0
-  const outputTokens = output ?? before?.outputTokens ?? 0
+  const inputTokens = input || before?.inputTokens || 0
+  const outputTokens = output || before?.outputTokens || 0
   const cached = cachedIn(usage)
   const reasoning = reasoningIn(usage)
-  const total = count(usage['total_tokens'])
+  const total = totalOf(usage, before !== undefined && !(input && output))
   return {
-    ...(input === undefined || output === undefined ? detailsOf(before) : {}),
+    ...(input && output ? {} : detailsOf(before)),
     inputTokens,
     outputTokens,
     ...(cached ? { cachedInputTokens: cached } : {}),
     ...(reasoning ? { reasoningTokens: reasoning } : {}),
     ...(total !== undefined && total !== inputTokens + outputTokens ? { totalTokens: total } : {}),
   }
+}
+
+/** A half of the answer was reported earlier: a total that is only this report's own sum leaves it out. */
+function totalOf(usage: Fields, isHalf: boolean): number | undefined {
+  const total = count(usage['total_tokens'])
+  const input = count(usage['prompt_tokens']) ?? count(usage['input_tokens']) ?? 0
+  const output = count(usage['completion_tokens']) ?? count(usage['output_tokens']) ?? 0
+  return isHalf && total === input + output ? undefined : total
 }
 
 function cachedIn(usage: Fields): number | undefined {

@@ -79,6 +79,21 @@ test('a trial that succeeds closes it, and all of the count is forgotten', () =>
   expect(breaker.waitMs()).toBe(0)
 })
 
+test('a trial that has begun closes it, and its failure after that is one of a closed breaker', () => {
+  const { breaker, pass } = clocked({ failures: 2 })
+  fail(breaker, 2)
+  pass(30_000)
+  const trial = enter(breaker)
+
+  trial.begin()
+  expect(breaker.waitMs()).toBe(0)
+  trial.fail()
+  expect(breaker.waitMs()).toBe(0)
+  fail(breaker, 1)
+
+  expect(breaker.waitMs()).toBe(30_000)
+})
+
 test('a trial that fails opens it again, for as long', () => {
   const { breaker, pass } = clocked()
   fail(breaker, 5)
@@ -144,7 +159,7 @@ test('a call that began before it opened does not close it, nor prolong it', () 
 type Event =
   | { readonly do: 'enter' }
   | { readonly do: 'pass'; readonly ms: number }
-  | { readonly do: 'tell'; readonly which: number; readonly how: 'succeed' | 'fail' | 'release' }
+  | { readonly do: 'tell'; readonly which: number; readonly how: 'begin' | 'succeed' | 'fail' | 'release' }
 
 const events = fc.array(
   fc.oneof(
@@ -158,7 +173,13 @@ const events = fc.array(
       arbitrary: fc.record({
         do: fc.constant('tell' as const),
         which: fc.nat(3),
-        how: fc.constantFrom('succeed' as const, 'fail' as const, 'fail' as const, 'release' as const),
+        how: fc.constantFrom(
+          'begin' as const,
+          'succeed' as const,
+          'fail' as const,
+          'fail' as const,
+          'release' as const,
+        ),
       }),
     },
   ),
@@ -202,6 +223,12 @@ test('it does what the rules say, whatever calls begin and end in whatever order
         } else {
           const permit = calls[event.which]
           permit?.[event.how]()
+          if (permit && event.how === 'begin') {
+            if (model.trial !== permit || !model.current.has(permit)) continue
+            turn('closed')
+            model.current.add(permit)
+            continue
+          }
           if (!permit || !model.current.delete(permit)) continue
           const isTrial = model.trial === permit
           if (isTrial) model.trial = undefined

@@ -293,6 +293,32 @@ describe('whatever comes', () => {
     expect(failure?.code).toBe('upstream-too-large')
   })
 
+  test.each<[string, string, object]>([
+    ['a field "error"', 'error: {"code":400,"message":"Too long."}', { status: 400, message: /Too long\.$/ }],
+    ['a field "error" with a text', 'error: too busy', { code: 'upstream-error' }],
+    ['a line of JSON', '{"error":"llama runner process has terminated"}', { code: 'upstream-error' }],
+  ])('%s is a failure, though it is no event', (_, line, { message, ...failure }: { message?: RegExp }) => {
+    const ends = ['\n\n', '\n', '\ndata: [DONE]\n\n', '']
+    for (const end of ends) {
+      const outcome = parse([stream(saying('Hel')), encoder.encode(line + end)])
+
+      expect(textIn(outcome.deltas)).toBe('Hel')
+      expect(outcome.failure).toMatchObject(failure)
+      expect(outcome.failure?.code).toBe('upstream-error')
+      if (message) expect(outcome.failure?.message).toMatch(message)
+    }
+  })
+
+  test.each(['retry-after: 3', 'error:', '{"status":"fine"}', '{"status":', 'a: {"error":"no"}'])(
+    'a line that is no field of ours is skipped: %s',
+    (line) => {
+      const { deltas, failure } = parse([encoder.encode(`${line}\n`), stream(saying('Hel'), finish)])
+
+      expect(failure).toBeUndefined()
+      expect(textIn(deltas)).toBe('Hel')
+    },
+  )
+
   test('a piece that is not JSON is a failure that does not repeat it', () => {
     const { deltas, failure } = parse([stream(saying('Hel'), '{"choices":[{"secret', finish, '[DONE]')])
 

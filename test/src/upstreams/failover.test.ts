@@ -1,21 +1,10 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
-import { streamChat } from '../../../src/chat.ts'
 import { ChatError } from '../../../src/errors.ts'
-import type { Upstream, UpstreamDelta } from '../../../src/types.ts'
+import type { UpstreamDelta } from '../../../src/types.ts'
 import { createFailover, type FailoverEntry, type FailoverMove } from '../../../src/upstreams/failover.ts'
-import { failureInStream, failureOfStatus } from '../../../src/upstreams/failure.ts'
-import { all, asking, hel, lo, type Script, script, soon, type Step, stop, until } from '../kit.ts'
-
-const whole: readonly Step[] = [hel, lo, stop]
-const refusal = (status: number, error: object = {}, headers: Record<string, string> = {}): ChatError =>
-  failureOfStatus({ status, body: { error: { message: 'No.', ...error } }, headers: new Headers(headers) })
-const report = (error: unknown): ChatError => failureInStream({ error })!
-
-const broken = refusal(500)
-const slow = new ChatError('upstream-timeout', 'Slow.')
-const busy = (retryAfterMs: number): ChatError =>
-  new ChatError('rate-limited', `Busy for ${retryAfterMs}.`, { retryAfterMs })
+import { asking, hel, type Script, script, soon, type Step, stop, until } from '../kit.ts'
+import { ask, broken, busy, entriesOf, refusal, report, slow, whole } from './failover-kit.ts'
 
 interface Run {
   readonly deltas: readonly UpstreamDelta[]
@@ -23,24 +12,6 @@ interface Run {
   readonly accepted: readonly (string | undefined)[]
   readonly moves: readonly FailoverMove[]
   readonly signal: AbortSignal
-}
-
-/** Entries called `a`, `b`, `c` … */
-function entriesOf(...scripts: readonly Pick<Script, 'upstream'>[]): FailoverEntry[] {
-  return scripts.map(({ upstream }, index) => ({ name: 'abcdef'[index] ?? '', upstream }))
-}
-
-async function ask(upstream: Upstream, { model = 'm', signal = new AbortController().signal } = {}) {
-  const deltas: UpstreamDelta[] = []
-  const accepted: (string | undefined)[] = []
-  let error: unknown
-  try {
-    const answer = upstream(asking('hi', { model }), { signal, onAccept: (name) => accepted.push(name) })
-    for await (const delta of answer) deltas.push(delta)
-  } catch (thrown) {
-    error = thrown
-  }
-  return { deltas, error, accepted, signal }
 }
 
 /** Asks two upstreams, of which the second is fine. */
@@ -63,6 +34,18 @@ const kinds: Record<string, [failure: Error | undefined, movesOn: boolean]> = {
   'says 400': [refusal(400), false],
   'says 400, because it does not have the model': [refusal(400, { param: 'model' }), true],
   'says 400, and that the model is unknown': [refusal(400, { message: 'x is not a valid model ID' }), true],
+  'says 400, in the words of DeepSeek': [refusal(400, { message: 'Model Not Exist' }), true],
+  'says 400, and that a model does not exist': [
+    refusal(400, { message: 'The model `m` does not exist' }),
+    true,
+  ],
+  'says 400, with a code for an unknown model': [refusal(400, { code: 'model_not_found' }), true],
+  'says 400, with another code for it': [refusal(400, { code: 'invalid_model' }), true],
+  'says 400, and that something else does not exist': [
+    refusal(400, { message: 'The file does not exist' }),
+    false,
+  ],
+  'says 400, and means our key': [refusal(400, { message: 'API key not valid.' }), true],
   'says 401': [refusal(401), true],
   'says 402': [refusal(402), true],
   'says 403': [refusal(403), true],
@@ -85,6 +68,10 @@ const kinds: Record<string, [failure: Error | undefined, movesOn: boolean]> = {
   'reports an error of 400': [report({ message: 'Wrong.', code: 400 }), false],
   'reports an error of 401': [report({ message: 'Wrong.', code: 401 }), true],
   'reports an error of 404': [report({ message: 'No model.', code: 404 }), true],
+  'reports that it has no such model': [
+    report({ code: 'model_not_found', type: 'invalid_request_error', message: 'No.' }),
+    true,
+  ],
   'reports an error of 429': [report({ message: 'Slow down.', code: 429 }), true],
   'cannot express the request': [new ChatError('invalid-request', 'No such field.'), true],
   'throws what is no error of ours': [new TypeError('fetch failed'), true],
@@ -261,6 +248,7 @@ describe('of several upstreams', () => {
       named('list', ['x', 'y'], [broken]),
       named('record', { m: 'vendor/m' }, [broken]),
       named('other', { n: 'm' }),
+      named('star', ['x', '*'], [broken]),
       named('any', undefined, [broken]),
       named('last', ['m']),
     ]
@@ -272,6 +260,7 @@ describe('of several upstreams', () => {
       ['list'],
       ['record', 'vendor/m'],
       ['other'],
+      ['star', 'm'],
       ['any', 'm'],
       ['last', 'm'],
     ])
@@ -297,144 +286,11 @@ test.each<[string, readonly Error[], number]>([
   ['no time counting as a second', [busy(2000), broken, busy(1100)], 1],
   ['the first of equals', [refusal(404), broken, refusal(503)], 1],
   ['else the first', [refusal(404), refusal(401)], 0],
+  ['with its own word', [refusal(404, { code: 'model_not_found' }), refusal(401)], 0],
 ])('when all failed it throws %s, with all as its cause', async (_, failures, best) => {
   const { error } = await ask(createFailover(entriesOf(...failures.map((failure) => script([failure])))))
 
-  const { code, message, status, retryable, retryAfterMs } = failures[best] as ChatError
-  expect(error).toMatchObject({ code, message, status, retryable, retryAfterMs })
+  const { code, message, status, retryable, retryAfterMs, upstreamCode } = failures[best] as ChatError
+  expect(error).toMatchObject({ code, message, status, retryable, retryAfterMs, upstreamCode })
   expect((error as ChatError).cause).toMatchObject({ errors: failures, cause: failures[best] })
-})
-
-describe('an upstream that keeps failing', () => {
-  function failing(...scripts: readonly (readonly Step[])[]) {
-    let time = 0
-    const [a, b] = [script(...scripts), script(whole)]
-    const upstream = createFailover(entriesOf(a, b), { failures: 2, now: () => time })
-    return { a, b, upstream, pass: (ms: number) => void (time += ms) }
-  }
-
-  test('is left out, tried again after a while, and asked as before when it works', async () => {
-    const { a, upstream, pass } = failing([broken], [broken], whole)
-
-    for (let i = 0; i < 5; i++) expect((await ask(upstream)).deltas).toEqual(whole)
-    expect(a.asked).toHaveLength(2)
-    pass(30_000)
-    for (let i = 0; i < 3; i++) await ask(upstream)
-
-    expect(a.asked).toHaveLength(5)
-  })
-
-  test.each<[string, readonly Step[]]>([
-    ['before the first delta', [broken]],
-    ['in the middle', [hel, new ChatError('upstream-truncated', 'Cut.')]],
-    ['by ending without a finish', [hel]],
-    ['by refusing our key', [refusal(401)]],
-  ])('%s is left out', async (_, steps) => {
-    const { a, upstream } = failing(steps)
-
-    for (let i = 0; i < 4; i++) await ask(upstream)
-
-    expect(a.asked).toHaveLength(2)
-  })
-
-  test.each<[string, readonly Step[]]>([
-    ['a bad request', [refusal(400)]],
-    ['an unknown model', [refusal(404)]],
-    ['a bad request that it reports in its stream', [report({ message: 'Wrong.', code: 400 })]],
-    ['a whole answer', whole],
-  ])('is not one that answers %s', async (_, steps) => {
-    const { a, upstream } = failing(steps)
-
-    for (let i = 0; i < 4; i++) await ask(upstream)
-
-    expect(a.asked).toHaveLength(4)
-  })
-
-  test('is not one that fails every other time, even if its readers leave at the finish', async () => {
-    const { a, upstream } = failing([broken], [stop], [broken], [stop], [broken], [stop])
-    const { signal } = new AbortController()
-
-    for (let i = 0; i < 6; i++)
-      for await (const { type } of upstream(asking(), { signal })) if (type === 'finish') break
-
-    expect(a.asked).toHaveLength(6)
-  })
-
-  test('is not one whose readers leave', async () => {
-    const { a, upstream } = failing(whole)
-    const { signal } = new AbortController()
-
-    for (let i = 0; i < 4; i++) for await (const _ of upstream(asking(), { signal })) break
-
-    expect(a.asked).toHaveLength(4)
-  })
-
-  test('is left alone for as long as it asks', async () => {
-    const { a, upstream, pass } = failing([busy(5000)], whole)
-
-    await ask(upstream)
-    pass(4999)
-    await ask(upstream)
-    expect(a.asked).toHaveLength(1)
-    pass(1)
-    await ask(upstream)
-
-    expect(a.asked).toHaveLength(2)
-  })
-
-  test('has one trial at a time, and a trial that is stopped makes room for another', async () => {
-    const { a, b, upstream, pass } = failing([broken], [broken], ['wait', stop])
-    for (let i = 0; i < 2; i++) await ask(upstream)
-    pass(30_000)
-    const controller = new AbortController()
-    const trial = ask(upstream, { signal: controller.signal })
-    await until(() => a.open() === 1)
-
-    await ask(upstream)
-    expect([a.asked.length, b.asked.length]).toEqual([3, 3])
-    controller.abort()
-    await soon(trial)
-    const next = ask(upstream)
-    await until(() => a.open() === 1)
-    a.release()
-
-    expect((await soon(next)).deltas).toEqual([stop])
-  })
-})
-
-test('when all are left alone it fails at once, with the time of the first that may be asked again', async () => {
-  let time = 0
-  const scripts = [script([broken]), script([busy(20_000)]), script([busy(40_000)])]
-  const upstream = createFailover(entriesOf(...scripts), { failures: 1, now: () => time })
-  await ask(upstream)
-  time = 5000
-
-  const { error } = await ask(upstream)
-
-  expect(error).toMatchObject({ code: 'upstream-unavailable', status: 503, retryAfterMs: 15_000 })
-  expect(scripts.map(({ asked }) => asked.length)).toEqual([1, 1, 1])
-})
-
-describe('with two retries', () => {
-  test.each<[string, readonly (readonly Step[])[], number, readonly number[], string]>([
-    ['all fail: three rounds', [[broken], [broken]], 5, [3, 3], 'upstream-unavailable'],
-    ['all are refused for good: one round', [[refusal(401)], [refusal(404)]], 5, [1, 1], 'upstream-auth'],
-    ['one was waited for: one round', [[slow], [broken]], 5, [1, 1], 'upstream-timeout'],
-    ['all ask for too long a wait: one round', [[busy(9000)], [busy(8000)]], 5, [1, 1], 'rate-limited'],
-    ['one asks for a wait: the rest in rounds', [[busy(9000)], [broken]], 5, [1, 3], 'upstream-unavailable'],
-    ['the breakers open: no more rounds', [[broken], [broken]], 2, [2, 2], 'upstream-unavailable'],
-    ['the request is wrong: one call', [[refusal(400)], [broken]], 5, [1, 0], 'upstream-rejected'],
-    ['it broke in the middle: one call', [[hel, broken], whole], 5, [1, 0], 'upstream-unavailable'],
-  ])('%s', async (_, steps, failures, calls, code) => {
-    const scripts = steps.map((each) => script(each))
-    const upstream = createFailover(entriesOf(...scripts), { failures })
-    const { signal } = new AbortController()
-
-    const deltas = await soon(
-      all(streamChat(asking(), { upstream, signal, id: 'r', retries: 2, random: () => 0 })),
-    )
-
-    expect(deltas.at(-1)).toMatchObject({ type: 'error', code })
-    expect(scripts.map(({ asked }) => asked.length)).toEqual(calls)
-  })
 })

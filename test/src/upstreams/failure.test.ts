@@ -69,12 +69,22 @@ describe('the words of a refusal', () => {
   test('are short, and there are always some', () => {
     expect(words('x'.repeat(5000)).length).toBeLessThan(400)
     expect(words('')).toContain('no reason was given')
-    expect(words('<html>Bad</html>')).not.toContain('html')
+    for (const page of ['<html>Bad</html>', '\n<!DOCTYPE html><p>Bad', 'Error: <html>Bad</html>'])
+      expect(words(page)).toContain('no reason was given')
   })
 })
 
 test.each<[number, string, number, boolean]>([
   [400, 'upstream-rejected', 400, false],
+  [402, 'rate-limited', 429, false],
+  [405, 'upstream-rejected', 502, false],
+  [409, 'upstream-rejected', 502, true],
+  [413, 'upstream-rejected', 413, false],
+  [415, 'upstream-rejected', 415, false],
+  [418, 'upstream-rejected', 502, false],
+  [425, 'upstream-rejected', 502, true],
+  [498, 'upstream-rejected', 502, true],
+  [499, 'upstream-rejected', 502, true],
   [401, 'upstream-auth', 502, false],
   [403, 'upstream-auth', 502, false],
   [404, 'upstream-rejected', 404, false],
@@ -89,10 +99,44 @@ test.each<[number, string, number, boolean]>([
   expect(failureOfStatus({ status, body: undefined })).toMatchObject({ code, status: ours, retryable })
 })
 
-test('an account without money is not asked again', () => {
-  const body = { error: { code: 'insufficient_quota', message: 'Pay.' } }
+test.each([
+  [429, { code: 'insufficient_quota', message: 'Pay.' }],
+  [402, { code: 'invalid_request_error', message: 'Insufficient Balance' }],
+])('an account without money is not asked again (%i)', (status, error) => {
+  expect(failureOfStatus({ status, body: { error } })).toMatchObject({
+    code: 'rate-limited',
+    retryable: false,
+    upstreamCode: 'insufficient_quota',
+  })
+})
 
-  expect(failureOfStatus({ status: 429, body })).toMatchObject({ code: 'rate-limited', retryable: false })
+describe('a refused key', () => {
+  test.each<[unknown, string]>([
+    [[{ error: { code: 400, message: 'API key not valid. Please pass a valid API key.' } }], 'upstream-auth'],
+    [
+      { error: { code: 400, message: 'API key expired. Renew it.', status: 'INVALID_ARGUMENT' } },
+      'upstream-auth',
+    ],
+    [
+      { code: 'Client specified an invalid argument', error: 'Incorrect API key provided: xai-1.' },
+      'upstream-auth',
+    ],
+    [{ error: { code: 400, type: 'authentication_error', message: 'No.' } }, 'upstream-auth'],
+    // What a client wrote can be repeated further on.
+    [{ error: { code: 400, message: 'Unknown model "Incorrect API key".' } }, 'other'],
+  ])('is ours to mend, whatever its status: %j', (body, code) => {
+    const is =
+      code === 'upstream-auth' ? { code, status: 502 } : { code: expect.not.stringContaining('auth') }
+
+    expect(failureOfStatus({ status: 400, body })).toMatchObject(is)
+    expect(failureInStream(body)).toMatchObject(is)
+  })
+})
+
+test('a limit that is said with status 400 is one', () => {
+  const body = { error: { code: 'ThrottlingException', message: 'Slow.' } }
+
+  expect(failureOfStatus({ status: 400, body })).toMatchObject({ code: 'rate-limited', retryable: true })
 })
 
 test('no shape of a body makes it throw', () => {
@@ -121,6 +165,9 @@ describe('an error in a stream', () => {
     ['true, with words beside it', { error: true, message: 'Overloaded.' }],
     ['words with a type', { message: 'Overloaded.', type: 'error' }],
     ['words alone', { message: 'Overloaded.' }],
+    ['words with a type that is a mishap', { message: 'Overloaded.', type: 'overloaded' }],
+    ['words with a type and a status', { message: 'Overloaded.', type: 'status', code: 503 }],
+    ['words with a code', { message: 'Overloaded.', code: 1 }],
     ['words beside choices that are null', { choices: null, message: 'Overloaded.' }],
     ['other words for words', { error_code: 336_503, error_msg: 'Overloaded.' }],
     ['a detail', { detail: 'Overloaded.' }],
@@ -155,6 +202,11 @@ describe('an error in a stream', () => {
     ['words that are no report', { choices, message: 'Hi', detail: 'Hi', errors: ['a warning'] }],
     ['all well, as MiniMax says it', { choices: [], base_resp: { status_code: 0, status_msg: '' } }],
     ['a list of chunks', [{ choices }]],
+    ['words with a code of 0', { code: 0, message: 'success' }],
+    ['words with a code of 200', { code: '200', msg: 'ok', detail: 'fine' }],
+    ['words of a status', { type: 'status', message: 'Loading the model' }],
+    ['words of a ping', { type: 'ping', message: 'hello', detail: 'hello' }],
+    ['words of what goes with it', { type: 'metadata', detail: { region: 'eu' } }],
     ['no object', 'error'],
   ])('is not %s', (_, event) => {
     expect(failureInStream(event)).toBeUndefined()
@@ -178,6 +230,24 @@ describe('an error in a stream', () => {
     [{ error: 'Bad Request', message: 'Too long.', statusCode: 400 }, 'upstream-error', 400, false],
     [{ error: true, message: 'Too long.', code: 400 }, 'upstream-error', 400, false],
     [{ error: { code: 408, message: 'Too long.' } }, 'upstream-error', 502, true],
+    [{ error: { code: 405, message: 'No.' } }, 'upstream-error', 502, false],
+    [{ error: { code: 409, message: 'No.' } }, 'upstream-error', 502, true],
+    [{ error: { code: 402, message: 'Pay.' } }, 'rate-limited', 429, false],
+    [{ error_code: 'REQUEST_LIMIT_EXCEEDED', message: 'Slow.' }, 'rate-limited', 429, true],
+    [{ error: { type: 'ThrottlingException', message: 'Slow.' } }, 'rate-limited', 429, true],
+    [{ error: { code: '1302', message: 'Slow.' } }, 'rate-limited', 429, true],
+    [{ base_resp: { status_code: 1002, status_msg: 'Slow.' } }, 'rate-limited', 429, true],
+    [{ base_resp: { status_code: 1008, status_msg: 'Pay.' } }, 'rate-limited', 429, false],
+    [{ base_resp: { status_code: 1004, status_msg: 'Key.' } }, 'upstream-auth', 502, false],
+    [{ error: { type: 'ValidationException', message: 'Wrong.' } }, 'upstream-error', 400, false],
+    [{ error: 'Too long.', error_type: 'validation' }, 'upstream-error', 400, false],
+    [{ error: { code: 'data_inspection_failed', message: 'Wrong.' } }, 'upstream-error', 400, false],
+    [
+      { type: 'error', error: { type: 'not_found_error', message: 'model: m' } },
+      'upstream-error',
+      404,
+      false,
+    ],
   ])('is understood: %j', (event, code, status, retryable) => {
     expect(failureInStream(event)).toMatchObject({ code, status, retryable })
   })
@@ -197,6 +267,7 @@ describe("the upstream's own word", () => {
       'context_length_exceeded',
     ],
     [{ error: { code: null, type: 'server_error' } }, 'server_error'],
+    [{ error: { code: '500', type: 'None', param: 'None' } }, undefined],
     [{ error: { code: 500, type: 'BadGateway' } }, 'BadGateway'],
     [{ error: { error: { code: 'model_not_found' }, type: 'odd' } }, 'model_not_found'],
     [[{ error: { code: 503, status: 'UNAVAILABLE' } }], 'UNAVAILABLE'],

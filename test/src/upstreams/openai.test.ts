@@ -301,7 +301,6 @@ describe('its clocks', () => {
 
   test.each([
     ['comments', ': waiting\n\n'],
-    ['more words', hello],
     ['finish reasons', finish],
   ])('after the finish reason, %s do not keep an answer open', async (_, frame) => {
     let beat: ReturnType<typeof setInterval> | undefined

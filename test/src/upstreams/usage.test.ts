@@ -29,6 +29,15 @@ describe('the usage', () => {
     ['stays when null follows', [{ usage: report }, { usage: null }, { usage: {} }, { usage: [] }], one],
     ['stays when zeros follow', [{ usage: report }, { usage: nothing }], one],
     ['is zero when nothing else was said', [{ usage: nothing }], { inputTokens: 0, outputTokens: 0 }],
+    [
+      'of the first report where the last one has a zero',
+      [
+        { usage: { prompt_tokens: 10, completion_tokens: 1, total_tokens: 11 } },
+        { usage: { prompt_tokens: 0, completion_tokens: 50, total_tokens: 50 } },
+      ],
+      { inputTokens: 10, outputTokens: 50 },
+    ],
+    ['in numbers that are texts', [{ usage: { prompt_tokens: '3', completion_tokens: '4' } }], one],
     ['in two halves', [{ usage: { prompt_tokens: 3 } }, { usage: { completion_tokens: 4 } }], one],
     [
       'in two halves, the first with details',
@@ -43,7 +52,7 @@ describe('the usage', () => {
     ['of half a report', [{ usage: { prompt_tokens: 3 } }], { inputTokens: 3, outputTokens: 0 }],
     [
       'that cannot be',
-      [{ usage: { prompt_tokens: -1, completion_tokens: '4', total_tokens: 3 } }],
+      [{ usage: { prompt_tokens: -1, completion_tokens: 'four', total_tokens: 3 } }],
       undefined,
     ],
     [
