@@ -19,6 +19,9 @@ export interface Calls {
   take(): readonly HeardCall[]
 }
 
+/** Characters of an id: servers refuse longer ones, also when they come from their own model. */
+const MAX_ID = 64
+
 /** Characters that are held of a call without a name. */
 const MAX_NAMELESS = 65_536
 
@@ -47,7 +50,8 @@ export function createCalls(
   function begin(call: OpenCall): CallPiece {
     call.index = count++
     // Some servers give every call the same id, or none. Its length is what OpenAI's API takes (40) at most.
-    if (call.id === '' || ids.has(call.id)) call.id = `call_${replyId.slice(-24)}_${call.index}`
+    const usable = call.id !== '' && call.id.length <= MAX_ID && !ids.has(call.id)
+    if (!usable) call.id = `call_${replyId.slice(-24)}_${call.index}`
     ids.add(call.id)
     call.server = isServer(call.name)
     const { index, id, name, arguments: text, extra } = call

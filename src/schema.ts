@@ -1,5 +1,6 @@
-import { type OutputUnit, type SchemaDraft, Validator } from '@cfworker/json-schema'
+import { type OutputUnit, type SchemaDraft, validate } from '@cfworker/json-schema'
 import { isObject } from './checks.ts'
+import { readJsonSchema } from './json-schema.ts'
 import type { Fields } from './types.ts'
 
 /** What a schema of any library looks like: https://standardschema.dev, as far as it is used here. */
@@ -25,7 +26,7 @@ interface StandardIssue {
 /** A value as its schema wants it, or one sentence for each thing that is wrong with it. */
 export type Checked = { readonly value: unknown } | { readonly problems: readonly string[] }
 
-/** Checks a value. Throws, or rejects, only when the schema itself is broken. */
+/** Checks a value. Throws, or rejects, only when a schema of a library does. */
 export type SchemaCheck = (value: unknown) => Checked | Promise<Checked>
 
 /** Whether a schema is one of a library; otherwise it is JSON Schema. Some libraries make functions of theirs. */
@@ -34,7 +35,7 @@ export function isStandard(schema: unknown): schema is StandardSchema {
   return holds && '~standard' in schema && isObject(schema['~standard'])
 }
 
-/** Makes the check of a schema. @throws when JSON Schema contradicts itself. */
+/** Makes the check of a schema. @throws when JSON Schema is broken, with the place. */
 export function toCheck(schema: StandardSchema | Fields): SchemaCheck {
   return isStandard(schema) ? (value) => checkStandard(schema, value) : checkOfJson(schema)
 }
@@ -67,12 +68,20 @@ async function checkStandard({ '~standard': standard }: StandardSchema, value: u
   return { problems: result.issues.map(({ message, path }) => sentence(keys(path), message)) }
 }
 
-function checkOfJson(schema: Fields): SchemaCheck {
-  // A copy, because the validator writes into it.
-  const validator = new Validator(copy(schema), draftOf(schema), false)
+function checkOfJson(given: Fields): SchemaCheck {
+  // A copy, because it is written into.
+  const { schema, lookup } = readJsonSchema(copy(given))
+  const draft = draftOf(given)
   return (value) => {
-    const { valid, errors } = validator.validate(value)
-    return valid ? { value } : { problems: [...new Set(innermost(errors).map(sentenceOf))] }
+    try {
+      const { valid, errors } = validate(value, schema, draft, lookup, false)
+      if (valid) return { value }
+      return { problems: [...new Set(innermost(errors).slice(0, MAX_ERRORS).map(sentenceOf))] }
+    } catch (error) {
+      // The schema was read whole before, so it is the value that the validator cannot cope with.
+      const isKey = error instanceof URIError
+      return { problems: [isKey ? 'A key is not valid Unicode.' : 'Too much is wrong, or nested too deep.'] }
+    }
   }
 }
 
@@ -80,6 +89,9 @@ function draftOf({ $schema }: Fields): SchemaDraft {
   const said = /draft-0([47])|(2019-09)/.exec(typeof $schema === 'string' ? $schema : '')
   return (said?.[1] ?? said?.[2] ?? '2020-12') as SchemaDraft // the pattern finds nothing else
 }
+
+/** As many errors are put into sentences: there can be thousands, each with a long path. */
+const MAX_ERRORS = 20
 
 /** Words of JSON Schema that only pass on what is wrong further in. */
 const outer = new Set(

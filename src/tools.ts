@@ -1,5 +1,6 @@
 import { isObject, kindOf } from './checks.ts'
 import { ChatError } from './errors.ts'
+import { tell } from './report.ts'
 import { isStandard, type SchemaCheck, type StandardSchema, toCheck, toJsonSchema } from './schema.ts'
 import type { ChatDelta, Fields, ToolCall, ToolSpec } from './types.ts'
 
@@ -20,8 +21,8 @@ export interface Tool {
   readonly strict?: boolean | undefined
   /**
    * Runs the call; the arguments fit `schema`. What it gives, at once or later, goes to the model: a text as it
-   * is, anything else as JSON, undefined as null. A `ToolError` says what went wrong; of anything else that is
-   * thrown the model learns only that the tool failed.
+   * is, anything else as JSON, undefined as null. What has no JSON, such as a Map, an iterator or a Response, is a
+   * failure. A `ToolError` says what went wrong; of any other failure the model learns only that the tool failed.
    */
   execute?(args: unknown, context: ToolContext): unknown
 }
@@ -69,10 +70,14 @@ export interface RunOptions {
   readonly signal: AbortSignal
   /** Told of a tool that threw something else than a `ToolError`; its `cause` is what it threw. */
   readonly onError?: ((error: ChatError) => void) | undefined
+  /** Told right before the tool runs: the arguments fit. */
+  readonly onRun?: (() => void) | undefined
 }
 
 /** As many as OpenAI's API takes. */
 const MAX_TOOLS = 128
+/** Characters of the arguments of one call: to check more could hold up everybody else. */
+const MAX_ARGUMENTS = 65_536
 /** Of what is wrong with arguments, the model is told this many things. */
 const MAX_PROBLEMS = 5
 
@@ -80,7 +85,8 @@ const MAX_PROBLEMS = 5
 export function createToolbox(tools: readonly Tool[]): Toolbox
 export function createToolbox(tools: readonly Tool[] | undefined): Toolbox | undefined
 export function createToolbox(tools: readonly Tool[] | undefined): Toolbox | undefined {
-  if (!tools) return undefined
+  if (tools === undefined) return undefined
+  requireArray(tools)
   if (tools.length > MAX_TOOLS) {
     throw wrong('tools', `may hold at most ${MAX_TOOLS} tools; got ${tools.length}.`)
   }
@@ -89,6 +95,7 @@ export function createToolbox(tools: readonly Tool[] | undefined): Toolbox | und
   const specs: ToolSpec[] = []
   for (const [index, tool] of tools.entries()) {
     const at = `tools[${index}]`
+    if (!isObject(tool)) throw wrong(at, `must be a tool; got ${kindOf(tool)}.`)
     requireName(tool.name, `${at}.name`)
     if (names.has(tool.name)) throw wrong(`${at}.name`, `must be unique; there are two tools "${tool.name}".`)
     names.add(tool.name)
@@ -101,11 +108,12 @@ export function createToolbox(tools: readonly Tool[] | undefined): Toolbox | und
     specs,
     clientNames: new Set([...names].filter((name) => !checks.has(name))),
     runs: (name) => checks.has(name),
-    async run({ id, name, arguments: text }, { signal, onError }) {
+    async run({ id, name, arguments: text }, { signal, onError, onRun }) {
       try {
         const { tool, check } = checks.get(name) ?? notHere(name)
         const args = await checkedArguments(text, check)
         signal.throwIfAborted()
+        onRun?.()
         return { type: 'tool-result', id, result: toJson(await tool.execute?.(args, { signal, callId: id })) }
       } catch (error) {
         if (error instanceof ToolError) return failedResult(id, error.message)
@@ -125,20 +133,30 @@ export function failedResult(id: string, sentence: string): ToolResult {
 }
 
 /**
- * Refuses a request that brings a tool of a name that this service uses itself.
+ * Refuses a request that brings a tool of a name that this service runs itself, or more than there may be with those
+ * of the service.
  *
- * @throws `ChatError` `invalid-request` that names `tools[i].function.name`.
+ * @throws `ChatError` `invalid-request` that names `tools[i].function.name`, or `limit-exceeded` that names `tools`.
  */
 export function requireOwnNames(tools: readonly ToolSpec[] | undefined, toolbox: Toolbox | undefined): void {
-  const taken = new Set(toolbox?.specs.map(({ name }) => name))
-  const index = tools?.findIndex(({ name }) => taken.has(name)) ?? -1
-  if (index === -1) return
-  const text = `must not be a name that this service uses itself; got "${tools?.[index]?.name}". Choose another one.`
-  throw wrong(`tools[${index}].function.name`, text)
+  if (!tools || !toolbox) return
+  const index = tools.findIndex(({ name }) => toolbox.runs(name))
+  if (index !== -1) {
+    const text = `must not be a name that this service uses itself; got "${tools[index]?.name}". Choose another one.`
+    throw wrong(`tools[${index}].function.name`, text)
+  }
+  const names = new Set([...toolbox.specs, ...tools].map(({ name }) => name))
+  if (names.size <= MAX_TOOLS) return
+  const more = names.size - tools.length
+  const text = `\`tools\` may hold at most ${MAX_TOOLS - more} tools beside ${more} of this service; got ${tools.length}.`
+  throw new ChatError('limit-exceeded', text, { param: 'tools' })
 }
 
 /** The arguments of a call, in words a model can act on when they are not JSON. @throws `ToolError`. */
 export function parseArguments(text: string): Fields {
+  if (text.length > MAX_ARGUMENTS) {
+    throw new ToolError(`The arguments may have at most ${MAX_ARGUMENTS} characters; got ${text.length}.`)
+  }
   let value: unknown
   try {
     // A tool without arguments is often called with none at all. What would set a prototype, when a tool copies
@@ -157,7 +175,10 @@ export function parseArguments(text: string): Fields {
 }
 
 function readTool(tool: Tool, at: string): { readonly spec: ToolSpec; readonly check: SchemaCheck } {
-  const { name, description, schema, strict } = tool
+  const { name, description, schema, strict, execute } = tool
+  if (execute !== undefined && typeof execute !== 'function') {
+    throw wrong(`${at}.execute`, `of "${name}" must be a function, or absent; got ${kindOf(execute)}.`)
+  }
   if (!isStandard(schema) && !isObject(schema)) {
     throw wrong(
       `${at}.schema`,
@@ -180,6 +201,10 @@ function readTool(tool: Tool, at: string): { readonly spec: ToolSpec; readonly c
     const why = error instanceof Error ? error.message : String(error)
     throw wrong(`${at}.schema`, `of "${name}" cannot be used: ${why}`, error)
   }
+}
+
+function requireArray(tools: unknown): void {
+  if (!Array.isArray(tools)) throw wrong('tools', `must be an array; got ${kindOf(tools)}.`)
 }
 
 function vendorOf(schema: StandardSchema | Fields): string {
@@ -207,16 +232,25 @@ async function checkedArguments(text: string, check: SchemaCheck): Promise<unkno
   throw new ToolError(`The arguments do not fit the tool's schema. ${problems}`)
 }
 
-function tell(onError: RunOptions['onError'], error: ChatError): void {
-  try {
-    onError?.(error)
-  } catch {
-    // A report that fails is not the reply's failure.
-  }
+/** What JSON makes of a value: a copy that nobody changes later. @throws for what has no JSON, and for a cycle. */
+function toJson(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value ?? null, (_, inner: unknown) => requireJson(inner)))
 }
 
-/** What JSON makes of a value: a copy that nobody changes later. @throws for a cycle, a BigInt, a function. */
-function toJson(value: unknown): unknown {
-  // A function has no JSON, which is no JSON either.
-  return JSON.parse(JSON.stringify(value ?? null))
+// JSON would make nothing, or `{}`, of these, which looks like a result.
+function requireJson(value: unknown): unknown {
+  const isOdd =
+    typeof value === 'function' || typeof value === 'symbol' || (isObject(value) && isOpaque(value))
+  if (!isOdd) return value
+  const kind = Object.prototype.toString.call(value).slice('[object '.length, -1)
+  throw new TypeError(`A tool must give what JSON can say; got something of the kind ${kind}.`)
+}
+
+/** Whether what an object holds is not in its fields: errors, collections, iterators, streams, responses. */
+function isOpaque(value: object): boolean {
+  if (value instanceof Error || Symbol.iterator in value || Symbol.asyncIterator in value) return true
+  const prototype: unknown = Object.getPrototypeOf(value)
+  // Of any realm: what a plain object inherits from inherits from nothing.
+  const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null
+  return !isPlain && Object.keys(value).length === 0
 }

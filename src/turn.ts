@@ -1,6 +1,7 @@
 import { type CallPiece, createCalls, type HeardCall } from './calls.ts'
-import type { ChatError } from './errors.ts'
+import { ChatError } from './errors.ts'
 import { race } from './race.ts'
+import { tell } from './report.ts'
 import { failedResult, parseArguments, type Toolbox, type ToolResult } from './tools.ts'
 import type { ChatDelta, ChatMessage, ChatRequest, UpstreamDelta } from './types.ts'
 import { sumUsage, type UsageDelta } from './usage.ts'
@@ -16,6 +17,8 @@ export interface TurnOptions {
   readonly maxSteps?: number | undefined
   /** Told of a tool that failed in a way it did not explain. */
   readonly onToolError?: ((error: ChatError) => void) | undefined
+  /** Told whenever a tool of this service begins to run. */
+  readonly onToolRun?: (() => void) | undefined
 }
 
 /**
@@ -29,6 +32,8 @@ export interface Turn {
   readonly state: 'asking' | 'calling' | 'over'
   /** What the steps so far have cost, where the upstream said. */
   readonly usage: readonly UsageDelta[]
+  /** Whether a tool of this service has run: the whole reply, asked for again, would run it again. */
+  readonly ran: boolean
   /** Takes what the model says, other than its `finish`. Gives what is passed on, if anything. */
   hear(delta: Exclude<UpstreamDelta, Finish>): ChatDelta | undefined
   /** Ends the step. Gives the last deltas of the reply; none when calls are to be answered first. */
@@ -37,9 +42,22 @@ export interface Turn {
   answer(signal: AbortSignal): AsyncGenerator<ChatDelta>
 }
 
-/** Begins with the first step. */
+/** Calls that one step may have run. */
+const MAX_CALLS = 128
+/** A limit below this is refused by OpenAI's Responses API, and hardly an answer fits in. */
+const MIN_TOKENS = 16
+
+/** @throws `ChatError` `invalid-request` unless it is a whole number from 1 on, or Infinity. */
+export function requireMaxSteps(maxSteps: number): void {
+  if (maxSteps === Infinity || (Number.isSafeInteger(maxSteps) && maxSteps >= 1)) return
+  const text = `\`maxSteps\` must be a whole number from 1 on, or Infinity; got ${String(maxSteps)}.`
+  throw new ChatError('invalid-request', text, { param: 'maxSteps' })
+}
+
+/** Begins with the first step. @throws `ChatError` for `maxSteps` that is none. */
 export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
-  const { id, maxSteps = 8, onToolError } = options
+  const { id, maxSteps = 8, onToolError, onToolRun } = options
+  requireMaxSteps(maxSteps)
   const tools = options.tools?.specs.length ? options.tools : undefined
   const offered = tools ? withTools(asked, tools) : asked
   const names = new Set(offered.tools?.map(({ name }) => name))
@@ -48,7 +66,8 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
   const calls = createCalls(id, isServer, callIds(asked))
   const spent = new Map<number, UsageDelta>()
   let step = 1
-  let request = tools ? { ...offered, toolChoice: choiceOf() } : offered
+  let ran = false
+  let request = tools ? { ...offered, ...toolsOfStep(tools) } : offered
   let state: Turn['state'] = 'asking'
   let text = ''
   let reasoning = ''
@@ -56,11 +75,20 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
   /** Of those, the ones that are answered here. */
   let ours: readonly HeardCall[] = []
 
-  // A tool that must be called would be called again and again; and the last step is for words.
-  function choiceOf(): ChatRequest['toolChoice'] {
-    if (step >= maxSteps) return 'none'
-    const { toolChoice } = asked
-    return step === 1 || toolChoice === 'none' ? toolChoice : undefined
+  // A tool that must be called would be called again and again; and the last step is for words, or the client's calls.
+  function toolsOfStep(toolbox: Toolbox): Pick<ChatRequest, 'tools' | 'toolChoice'> {
+    const toolChoice = step === 1 || asked.toolChoice === 'none' ? asked.toolChoice : undefined
+    if (step < maxSteps) return { tools: offered.tools, toolChoice }
+    const others = offered.tools?.filter(({ name }) => !toolbox.runs(name)) ?? []
+    if (others.length === 0) return { tools: offered.tools, toolChoice: 'none' }
+    const isGone = typeof toolChoice === 'object' && toolbox.runs(toolChoice.name)
+    return { tools: others, toolChoice: isGone ? undefined : toolChoice }
+  }
+
+  /** The tokens that the steps so far have left, where the request limits them. */
+  function tokensLeft(): number | undefined {
+    if (asked.maxOutputTokens === undefined) return undefined
+    return [...spent.values()].reduce((left, { outputTokens }) => left - outputTokens, asked.maxOutputTokens)
   }
 
   function close(finish: Finish, results: readonly ToolResult[] = []): readonly ChatDelta[] {
@@ -70,20 +98,27 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
 
   // A call that is never answered would make the conversation one that servers refuse.
   function closeWithout(why: string, finish: Finish): readonly ChatDelta[] {
-    const results = ours.map((call) => failedResult(call.id, why))
+    const results = ours.map(({ id, name }) => {
+      return failedResult(id, tools?.runs(name) ? why : unknownTool(name, names))
+    })
     return close(finish, results)
   }
 
   async function run(call: HeardCall, toolbox: Toolbox, signal: AbortSignal): Promise<ToolResult> {
     if (asked.toolChoice === 'none') return failedResult(call.id, 'Tools must not be used in this answer.')
-    if (toolbox.runs(call.name)) return toolbox.run(call, { signal, onError: onToolError })
+    if (toolbox.runs(call.name)) return toolbox.run(call, { signal, onError: onToolError, onRun: noteRun })
     return failedResult(call.id, unknownTool(call.name, names))
   }
 
-  function proceed(results: ReadonlyMap<string, ToolResult>): void {
+  function noteRun(): void {
+    ran = true
+    tell(onToolRun)
+  }
+
+  function proceed(toolbox: Toolbox, results: ReadonlyMap<string, ToolResult>): void {
     step++
     const messages = [...request.messages, ...toMessages({ text, reasoning }, heard, results)]
-    request = { ...request, messages, toolChoice: choiceOf() }
+    request = { ...request, messages, ...toolsOfStep(toolbox), maxOutputTokens: tokensLeft() }
     text = ''
     reasoning = ''
     state = 'asking'
@@ -98,6 +133,9 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
     },
     get usage() {
       return sumUsage(spent.values())
+    },
+    get ran() {
+      return ran
     },
 
     hear(delta) {
@@ -125,10 +163,17 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
       if (finish.reason !== 'tool-calls' && finish.reason !== 'stop') {
         return closeWithout('The tool was not run: the answer ended before the call was complete.', finish)
       }
+      if (ours.length < heard.length) {
+        // What it gave could not be told to the model when the client comes with its own results.
+        return closeWithout(besideClient, { type: 'finish', reason: 'tool-calls' })
+      }
       if (step >= maxSteps) {
         const why = `The tool was not run: this answer has used all of its ${maxSteps} steps.`
-        const last: Finish = { type: 'finish', reason: 'other', raw: 'max-steps' }
-        return closeWithout(why, ours.length === heard.length ? last : finish)
+        return closeWithout(why, { type: 'finish', reason: 'other', raw: 'max-steps' })
+      }
+      if ((tokensLeft() ?? Infinity) < MIN_TOKENS) {
+        const why = `The tool was not run: this answer has used up its ${asked.maxOutputTokens} tokens.`
+        return closeWithout(why, { type: 'finish', reason: 'length' })
       }
       state = 'calling'
       return []
@@ -137,17 +182,22 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
     async *answer(signal) {
       if (!tools) return
       const results = new Map<string, ToolResult>()
-      const tasks = ours.map((call) => (own: AbortSignal) => run(call, tools, own))
+      const tasks = ours.map((call, at) => async (own: AbortSignal) => {
+        return at < MAX_CALLS ? run(call, tools, own) : failedResult(call.id, tooMany)
+      })
       for await (const result of race(tasks, signal)) {
         results.set(result.id, result)
         yield result
       }
       if (signal.aborted) return
-      if (ours.length < heard.length) yield* close({ type: 'finish', reason: 'tool-calls' })
-      else proceed(results)
+      proceed(tools, results)
     },
   }
 }
+
+const besideClient =
+  'The tool was not run in the same step as calls of the client. Call it again if it is still needed.'
+const tooMany = `The tool was not run: one step may call at most ${MAX_CALLS} tools. Call it again if it is still needed.`
 
 function callIds({ messages }: ChatRequest): readonly string[] {
   return messages.flatMap((message) => {
@@ -169,7 +219,7 @@ function toMessages(
   results: ReadonlyMap<string, ToolResult>,
 ): readonly ChatMessage[] {
   const toolCalls = heard.map(({ id, name, arguments: args, extra }) => {
-    return { id, name, arguments: sendable(args), ...(extra ? { extra } : {}) }
+    return { id, name: sendableName(name), arguments: sendable(args), ...(extra ? { extra } : {}) }
   })
   const answers = heard.map(({ id }): ChatMessage => {
     const result = results.get(id)?.result
@@ -192,6 +242,11 @@ function sendable(args: string): string {
   } catch {
     return '{}'
   }
+}
+
+// A model can make up names that its own server refuses to hear again.
+function sendableName(name: string): string {
+  return name.replace(/[^a-zA-Z0-9_-]/g, '_').slice(0, 64)
 }
 
 function unknownTool(name: string, names: ReadonlySet<string>): string {

@@ -86,6 +86,25 @@ test.each(matrix)('a tool that %s does not hold up %s', async (_, __, wait, reas
   expect(failures).toEqual([])
 })
 
+test('whoever is told of a failure may fail later: nothing comes of it', async () => {
+  const late = async (): Promise<never> => {
+    throw new Error('the log is full')
+  }
+  const options = {
+    tools: [tool('broken', () => 1n)],
+    onToolError: late,
+    onToolRun: late,
+    onUsage: late,
+    onError: late,
+  }
+  const failure = new ChatError('upstream-timeout', 'Slow.')
+  const deltas: ChatDelta[] = []
+
+  for await (const delta of begin(script([call(0, 'broken'), calls], [failure]), options)) deltas.push(delta)
+
+  expect(deltas.at(-1)).toMatchObject({ type: 'error', code: 'upstream-timeout' })
+})
+
 describe('an abort', () => {
   const never: Tool = tool('never', () => new Promise(() => {}))
 

@@ -126,6 +126,25 @@ describe('pieces of calls', () => {
     ).toEqual(ids)
   })
 
+  test('get an id of ours where the model’s own is longer than servers take', async () => {
+    const { deltas, asked } = await reply([
+      [call(0, 'echo', '{}', 'x'.repeat(64)), call(1, 'echo', '{}', 'y'.repeat(65)), calls],
+      [stop],
+    ])
+
+    const ids = ['x'.repeat(64), 'call_r1_1']
+    expect(of('tool-call', deltas).map(({ id }) => id)).toEqual(ids)
+    expect(asked[1]?.messages[1]).toMatchObject({ toolCalls: ids.map((id) => ({ id })) })
+  })
+
+  test('go back to the model with names that its server takes', async () => {
+    const names = ['functions.echo:0', 'e\u00e9\ud83d\ude00 o', 'n'.repeat(65), 'fine_Name-1']
+    const { asked } = await reply([[...names.map((name, at) => call(at, name)), calls], [stop]])
+
+    const sent = ['functions_echo_0', 'e____o', 'n'.repeat(64), 'fine_Name-1']
+    expect(asked[1]?.messages[1]).toMatchObject({ toolCalls: sent.map((name) => ({ name })) })
+  })
+
   test('wait for the name, without which nobody could read them', async () => {
     const { deltas } = await reply([
       [
@@ -189,14 +208,24 @@ describe('who answers a call', () => {
   })
 
   test.each(['tool-calls', 'stop'] as const)(
-    'both, when there are calls for both: the results come, and the turn ends (%s)',
+    'the client, when there are calls for both: those of the service are not run (%s)',
     async (reason) => {
+      let runs = 0
       const { deltas, asked } = await reply(
-        [[call(0, 'look_up'), call(1, 'echo'), usage(1, 2), finish(reason)], [stop]],
-        { request: own },
+        [[call(0, 'look_up'), call(1, 'count'), call(2, 'nobody'), usage(1, 2), finish(reason)], [stop]],
+        { request: own, tools: [tool('count', () => ++runs)] },
       )
 
-      expect(deltas.slice(3)).toEqual([{ type: 'tool-result', id: 'c1', result: {} }, usage(1, 2), calls])
+      const why =
+        'The tool was not run in the same step as calls of the client. Call it again if it is still needed.'
+      const unknown = 'There is no tool "nobody". The tools are: count, look_up.'
+      expect(deltas.slice(4)).toEqual([
+        { type: 'tool-result', id: 'c1', result: why, isError: true },
+        { type: 'tool-result', id: 'c2', result: unknown, isError: true },
+        usage(1, 2),
+        calls,
+      ])
+      expect(runs).toBe(0)
       expect(asked).toHaveLength(1)
     },
   )

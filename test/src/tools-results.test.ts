@@ -1,8 +1,13 @@
+import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
 import type { ChatError } from '../../src/errors.ts'
 import { type Tool, ToolError } from '../../src/tools.ts'
 import { lo, stop } from './kit.ts'
 import { call, calls, of, reply, tool } from './tools-kit.ts'
+
+class Row {
+  readonly n = 1
+}
 
 describe('what a tool gives', () => {
   test.each<[string, unknown, unknown, string]>([
@@ -13,6 +18,11 @@ describe('what a tool gives', () => {
     ['a number', 0, 0, '0'],
     ['an empty text', '', '', ''],
     ['a date as JSON has it', new Date(0), '1970-01-01T00:00:00.000Z', '1970-01-01T00:00:00.000Z'],
+    ['a field that is absent as none', { a: undefined, b: [undefined] }, { b: [null] }, '{"b":[null]}'],
+    ['an object of a class by its fields', new Row(), { n: 1 }, '{"n":1}'],
+    ['an object without a prototype', Object.assign(Object.create(null), { n: 1 }), { n: 1 }, '{"n":1}'],
+    ['an empty object of another realm', runInNewContext('({})'), {}, '{}'],
+    ['what says itself as JSON', new URL('https://x.example'), 'https://x.example/', 'https://x.example/'],
     ['something later', Promise.resolve(true), true, 'true'],
   ])('goes to the model: %s', async (_, given, result, content) => {
     const { deltas, asked } = await reply([[call(0, 'give'), calls], [stop]], {
@@ -43,6 +53,18 @@ describe('what a tool gives', () => {
     ['a cycle', () => cycle],
     ['a BigInt', () => ({ n: 1n })],
     ['a function', () => () => {}],
+    ['a function further in', () => ({ rows: [{ save() {} }] })],
+    ['a symbol', () => ({ kind: Symbol('x') })],
+    ['a generator', () => (function* () {})()],
+    ['a generator of later', () => ({ rows: (async function* () {})() })],
+    ['an iterator', () => [1].values()],
+    ['an error it gives', () => Object.assign(new Error('password is hunter2'), { code: 'x' })],
+    ['a Map', () => new Map([['a', 1]])],
+    ['a Set further in', () => Promise.resolve({ ids: new Set([1]) })],
+    ['a stream', () => new ReadableStream()],
+    ['a response', () => new Response('{}')],
+    ['a promise further in', () => ({ later: Promise.resolve(1) })],
+    ['a pattern', () => /x/],
     ['an error of its own', () => Promise.reject(new Error('password is hunter2'))],
     [
       'an error at once',

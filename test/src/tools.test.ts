@@ -79,6 +79,10 @@ describe('tools are checked at the start', () => {
       'tools[0].parameters',
       'an object',
     ],
+    ['no tool', [echo, null], 'tools[1]', 'must be a tool; got null.'],
+    ['an array for a tool', [[echo]], 'tools[0]', 'must be a tool; got an array.'],
+    ['an `execute` to be', [{ ...echo, execute: 5 }], 'tools[0].execute', 'of "echo" must be a function'],
+    ['an `execute` of null', [{ ...echo, execute: null }], 'tools[0].execute', 'or absent; got null.'],
     [
       'a schema that contradicts itself',
       [{ name: 'a', schema: { ...anything, $defs: { x: { $id: 'x:1' }, y: { $id: 'x:1' } } } }],
@@ -91,6 +95,17 @@ describe('tools are checked at the start', () => {
     expect(error).toMatchObject({ code: 'invalid-request', param })
     expect(error.message).toContain(`\`${param}\``)
     expect(error.message).toContain(text)
+  })
+
+  test.each([
+    [{ a: echo }, 'an object'],
+    ['echo', 'a string'],
+    [null, 'null'],
+  ])('what is no list: %j', (tools, got) => {
+    const error = failure(() => createToolbox(tools as unknown as readonly Tool[]))
+
+    expect(error).toMatchObject({ code: 'invalid-request', param: 'tools' })
+    expect(error.message).toBe(`\`tools\` must be an array; got ${got}.`)
   })
 
   test('128 tools with names of 64 characters are not too many', () => {
@@ -128,12 +143,37 @@ test.each([
   [[], undefined],
   [[{ name: 'mine' }], undefined],
   [[{ name: 'mine' }, { name: 'echo' }], 'tools[1].function.name'],
+  // Whoever runs it may say what it is.
+  [[{ name: 'ask' }], undefined],
 ])('a request must not bring a tool of a name of ours: %j', (tools, param) => {
-  const check = (): void => requireOwnNames(tools, createToolbox([echo]))
+  const check = (): void => requireOwnNames(tools, createToolbox([echo, { name: 'ask', schema: anything }]))
 
   if (param === undefined) expect(check).not.toThrow()
   else expect(failure(check)).toMatchObject({ code: 'invalid-request', param })
   expect(() => requireOwnNames(tools, undefined)).not.toThrow()
+})
+
+test.each([
+  [126, [], false],
+  [127, [], true],
+  // Offered once.
+  [125, ['ask'], false],
+  [126, ['ask'], false],
+  [127, ['ask'], true],
+])('a request may bring %i tools, and %j, beside two of ours: too many? %s', (count, more, tooMany) => {
+  const toolbox = createToolbox([echo, { name: 'ask', schema: anything }])
+  const names = [...Array.from({ length: count }, (_, at) => `t${at}`), ...more]
+  const check = (): void =>
+    requireOwnNames(
+      names.map((name) => ({ name })),
+      toolbox,
+    )
+
+  if (!tooMany) return expect(check).not.toThrow()
+  expect(failure(check)).toMatchObject({ code: 'limit-exceeded', param: 'tools' })
+  const ours = more.length === 0 ? 2 : 1
+  const text = `at most ${128 - ours} tools beside ${ours} of this service; got ${names.length}.`
+  expect(check).toThrow(text)
 })
 
 describe('a model is told of a tool', () => {
@@ -259,18 +299,21 @@ describe('arguments are checked by', () => {
     expect(runs).toBe(0)
   })
 
-  test('nobody, where the schema itself is broken: the tool fails and its author is told', async () => {
+  test('nobody, where a schema of a library throws: the tool fails and its author is told', async () => {
     const errors: ChatError[] = []
-    const schema = { type: 'object', properties: { a: { $ref: '#/nowhere' } } }
+    const broken = (): never => {
+      throw new Error('no such rule')
+    }
+    const schema: StandardSchema = { '~standard': { version: 1, vendor: 'by-hand', validate: broken } }
     const call = { id: 'c0', name: 'echo', arguments: '{"a":1}' }
 
-    const result = await createToolbox([{ ...echo, schema }]).run(call, {
+    const result = await createToolbox([{ ...echo, schema, parameters: anything }]).run(call, {
       signal: new AbortController().signal,
       onError: (error) => errors.push(error),
     })
 
     expect(result).toEqual({ type: 'tool-result', id: 'c0', result: 'The tool failed.', isError: true })
-    expect(String(errors[0]?.cause)).toContain('#/nowhere')
+    expect(String(errors[0]?.cause)).toContain('no such rule')
   })
 
   test('JSON that is nested without end is an error result', async () => {
