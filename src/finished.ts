@@ -1,7 +1,7 @@
 import { createCollector, type PartialAnswer } from './collect.ts'
 import { ChatError } from './errors.ts'
 import type { Report } from './report.ts'
-import type { ChatDelta, ChatRequest, Usage } from './types.ts'
+import { type ChatDelta, type ChatRequest, isTerminal, type Usage } from './types.ts'
 
 /** What became of a reply. */
 export interface FinishedReply {
@@ -63,7 +63,7 @@ export function watchReply({ id, request, chatId, now, onFinish, report }: Watch
       if (firstDeltaMs === undefined) acceptedMs = now() - startedAt
     },
     onDelta(delta) {
-      if (delta.type !== 'start' && delta.type !== 'error') firstDeltaMs ??= now() - startedAt
+      if (delta.type !== 'start' && !isTerminal(delta)) firstDeltaMs ??= now() - startedAt
       collector.add(delta)
     },
     async finish({ error, upstream }) {

@@ -29,8 +29,11 @@ export interface Replies {
   start(request: ChatRequest, options?: StartOptions): Promise<Reply>
   /** One that is being produced here. */
   get(id: string): Reply | undefined
-  /** The one that is being produced here for a conversation, by the client's own name for it: the newest. */
+  /** The newest one that is being produced here for a conversation, by the client's own name for it. */
   of(chatId: string): Reply | undefined
+  /** The last reply of a conversation that ended while nobody read it, until it is `forgotten` or another begins. */
+  missed(chatId: string): string | undefined
+  forget(chatId: string): void
 }
 
 export interface StartOptions {
@@ -44,13 +47,17 @@ export interface StartOptions {
   readonly continues?: string | undefined
 }
 
+/** Conversations whose last answer nobody saw the end of: more than can come back soon are forgotten. */
+const MAX_MISSED = 10_000
+
 /** Keeps count of the replies produced here, and ends them all when `signal` aborts. */
 export function createReplies(options: RepliesOptions): Replies {
   const { upstream, store, maxReplies, maxReplyBytes, totalTimeoutMs, lingerMs, retries } = options
   const { signal: shutdown, report, onFinish, tools, maxSteps, createId, now } = options
   const running = new Map<string, Reply>()
-  /** The newest reply of each conversation, while it runs. */
-  const chats = new Map<string, string>()
+  /** The replies of each conversation that are running, the newest last. */
+  const chats = new Map<string, Set<string>>()
+  const missed = new Map<string, string>()
   let starting = 0
   shutdown?.addEventListener('abort', () => {
     const reason = toChatError(shutdown.reason)
@@ -61,7 +68,9 @@ export function createReplies(options: RepliesOptions): Replies {
 
   function requireRoom(): void {
     if (shutdown?.aborted) throw toChatError(shutdown.reason)
-    if (running.size + starting >= maxReplies) {
+    if (running.size + starting < maxReplies) return
+    const busy = [...running.values()].filter(({ over }) => !over)
+    if (busy.length + starting >= maxReplies) {
       const text = `This service answers at most ${maxReplies} requests at once. Try again in a moment.`
       throw new ChatError('overloaded', text, { retryAfterMs: 1000 })
     }
@@ -93,48 +102,76 @@ export function createReplies(options: RepliesOptions): Replies {
         }),
       onAccept: watch?.onAccept,
       onDelta: watch?.onDelta,
-      async onEnd({ failure, upstream: answeredBy }) {
+      async onEnd({ failure, upstream: answeredBy, missed: unread }) {
         running.delete(id)
-        if (chatId !== undefined && chats.get(chatId) === id) chats.delete(chatId)
+        if (chatId !== undefined) leaveChat(chatId, id, unread)
         if (failure) report(failure, { replyId: id, ...(answeredBy ? { upstream: answeredBy } : {}) })
         await watch?.finish({ error: failure, upstream: answeredBy })
       },
     })
     running.set(id, reply)
-    if (chatId !== undefined) chats.set(chatId, id)
+    if (chatId !== undefined) enterChat(chatId, id)
     return reply
   }
 
+  async function refuseLate(
+    id: string,
+    request: ChatRequest,
+    { chatId, continues }: StartOptions,
+    error: ChatError,
+  ): Promise<ChatError> {
+    const deltas = [startOf({ id, model: request.model, createdAt: now(), continues }), terminalFor(error)]
+    await store.append(id, deltas)
+    const watch = onFinish && watchReply({ id, request, chatId, now, onFinish, report })
+    for (const delta of deltas) watch?.onDelta(delta)
+    await watch?.finish({ error, upstream: undefined })
+    return error
+  }
+
+  function enterChat(chatId: string, id: string): void {
+    missed.delete(chatId)
+    const ids = chats.get(chatId) ?? new Set()
+    chats.set(chatId, ids.add(id))
+  }
+
+  function leaveChat(chatId: string, id: string, unread: boolean): void {
+    const ids = chats.get(chatId)
+    const newest = ids && [...ids].at(-1) === id
+    ids?.delete(id)
+    if (ids?.size === 0) chats.delete(chatId)
+    if (!unread || !newest) return
+    missed.set(chatId, id)
+    for (const oldest of missed.keys()) {
+      if (missed.size <= MAX_MISSED) break
+      missed.delete(oldest)
+    }
+  }
+
   // Who left an answer and asks the next question will not come back for it: the AI SDK's own stop says no more.
-  function endAbandoned(chatId: string | undefined): void {
-    const earlier = chatId === undefined ? undefined : running.get(chats.get(chatId) ?? '')
-    if (!earlier || earlier.readers > 0) return
-    earlier
-      .stop(new ChatError('cancelled', 'The conversation went on without this answer.'))
-      .catch((error: unknown) => report(toChatError(error), { replyId: earlier.id }))
+  function supersede(chatId: string | undefined): void {
+    if (chatId === undefined) return
+    for (const id of chats.get(chatId) ?? []) running.get(id)?.supersede()
   }
 
   return {
     async start(request, options = {}) {
+      supersede(options.chatId)
       requireRoom()
       const id = createId()
       // Counted without a gap: `running` has it before `starting` has it no more.
       starting++
       try {
         await store.create(id)
-        if (!shutdown?.aborted) {
-          endAbandoned(options.chatId)
-          return produce(id, request, options)
-        }
+        if (!shutdown?.aborted) return produce(id, request, options)
         // The shutdown came while the store was busy: nobody shall wait for this log.
-        const start = startOf({ id, model: request.model, createdAt: now(), continues: options.continues })
-        await store.append(id, [start, terminalFor(shutdown.reason)])
-        throw toChatError(shutdown.reason)
+        throw await refuseLate(id, request, options, toChatError(shutdown.reason))
       } finally {
         starting--
       }
     },
     get: (id) => running.get(id),
-    of: (chatId) => running.get(chats.get(chatId) ?? ''),
+    of: (chatId) => [...(chats.get(chatId) ?? [])].flatMap((id) => running.get(id) ?? []).at(-1),
+    missed: (chatId) => missed.get(chatId),
+    forget: (chatId) => void missed.delete(chatId),
   }
 }

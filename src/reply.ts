@@ -1,7 +1,7 @@
-import { terminalFor } from './chat.ts'
+import { terminalFor, withoutRetry } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { setTimer } from './timer.ts'
-import { type ChatDelta, isTerminal, type StreamStore } from './types.ts'
+import { type ChatDelta, isTerminal, type StreamStore, type Usage } from './types.ts'
 
 export interface ReplyOptions {
   readonly id: string
@@ -21,7 +21,15 @@ export interface ReplyOptions {
   /** Told when the model's server has taken the request. */
   readonly onAccept?: (() => void) | undefined
   /** Runs last, once; `settled` waits for it. Must not reject. */
-  readonly onEnd?: ((reply: Pick<Reply, 'failure' | 'upstream'>) => Promise<void>) | undefined
+  readonly onEnd?: ((end: ReplyEnd) => Promise<void>) | undefined
+}
+
+/** How a reply ended, where its last delta does not say it. */
+export interface ReplyEnd {
+  readonly failure: ChatError | undefined
+  readonly upstream: string | undefined
+  /** Whether it ended while nobody read it, and nobody had asked for that. */
+  readonly missed: boolean
 }
 
 export interface Told {
@@ -29,6 +37,10 @@ export interface Told {
   readonly onError: (error: ChatError) => void
   /** The model's server has taken the request; which one, where there are several. */
   readonly onAccept: (upstream?: string) => void
+  /** What the steps so far have cost. */
+  readonly onUsage: (usage: Usage) => void
+  /** A tool of this service runs: asking again would run it twice. */
+  readonly onToolRun: () => void
 }
 
 /** A reply that is being produced. */
@@ -42,10 +54,12 @@ export interface Reply {
   readonly accepted: boolean
   /** Which upstream answers, where there are several, as soon as one has taken the request. */
   readonly upstream: string | undefined
-  /** How many are reading it. */
-  readonly readers: number
+  /** Whether nothing more will be said, though its end may still be on its way into the log. */
+  readonly over: boolean
   /** Seals the log with what `reason` says and aborts the upstream. False when the reply was over already. */
   stop(reason: ChatError): Promise<boolean>
+  /** Its conversation went on: it ends as soon as nobody reads it any more, without waiting for who may come back. */
+  supersede(): void
   /** A reader came; call the result when it left. Without readers the reply ends after `lingerMs`. */
   join(): () => void
 }
@@ -61,9 +75,15 @@ export function startReply(options: ReplyOptions): Reply {
   let recorded = 0
   let size = 0
   let over = false
+  let superseded = false
+  let stopped = false
   let failure: ChatError | undefined
   let accepted = false
   let upstream: string | undefined
+  let spent: Usage | undefined
+  let ran = false
+  /** The end that somebody else than the producer is putting into the log. */
+  let ending: Promise<boolean> | undefined
   const told: Told = {
     onError: (error) => void (failure ??= error),
     onAccept: (name) => {
@@ -71,6 +91,8 @@ export function startReply(options: ReplyOptions): Reply {
       upstream = name
       options.onAccept?.()
     },
+    onUsage: (usage) => void (spent = usage),
+    onToolRun: () => void (ran = true),
   }
   let linger: ReturnType<typeof setTimeout> | undefined
   const deadline = setTimer(() => {
@@ -78,48 +100,68 @@ export function startReply(options: ReplyOptions): Reply {
     end(new ChatError('deadline', text))
   }, totalTimeoutMs)
 
-  async function append(delta: ChatDelta): Promise<boolean> {
-    const deltas = recorded === 0 && delta.type !== 'start' ? [start, delta] : [delta]
+  async function seal(reason: ChatError, terminal: ChatDelta): Promise<boolean> {
+    const deltas: ChatDelta[] = recorded === 0 ? [start, terminal] : [terminal]
+    if (spent) deltas.splice(-1, 0, { type: 'usage', ...spent })
     recorded++
-    const added = store.append(id, deltas)
-    if (added === true || (typeof added !== 'boolean' && (await added)))
-      for (const one of deltas) onDelta?.(one)
+    const adding = store.append(id, deltas)
+    const added = typeof adding === 'boolean' ? adding : await adding
+    // Else the producer's own end, or another instance's, was there first.
+    if (added && terminal.type === 'error') failure ??= reason
+    if (added) for (const one of deltas) onDelta?.(one)
     return added
   }
 
   // The log is sealed first: readers see the end at once, even when the upstream is slow to obey.
-  async function stop(reason: ChatError): Promise<boolean> {
+  async function stop(cause: ChatError, end?: ChatDelta): Promise<boolean> {
     if (over) return false
+    const reason = ran ? withoutRetry(cause) : cause
+    const terminal = end ?? terminalFor(reason)
     over = true
+    stopped = terminal.type === 'finish' && terminal.raw === undefined
+    ending = seal(reason, terminal)
     try {
-      const terminal = terminalFor(reason)
-      if (terminal.type === 'error') failure ??= reason
-      return await append(terminal)
+      return await ending
     } finally {
       controller.abort(reason)
     }
   }
 
-  function end(reason: ChatError): void {
-    stop(reason).catch(() => {
-      // The store is failing: the producer, aborted all the same, meets that error too.
+  function end(reason: ChatError, terminal?: ChatDelta): void {
+    stop(reason, terminal).catch(() => {
+      // The store is failing: run() tries once more, and tells.
     })
   }
 
   async function record(): Promise<void> {
     for await (const delta of produce(controller.signal, told)) {
       if (over) return
-      size += lengthOf(delta)
+      size += sizeOf(delta)
       if (size > maxBytes) {
         await stop(new ChatError('reply-too-large', `The answer grew larger than ${maxBytes} bytes.`))
         return
       }
       recorded++
       const added = store.append(id, [delta])
-      if (!(typeof added === 'boolean' ? added : await added)) return
+      if (!(typeof added === 'boolean' ? added : await added)) {
+        // Sealed already, and not from here: another instance stopped it, or the store lost it.
+        if (!over) onDelta?.(cancelled)
+        return
+      }
       onDelta?.(delta)
       // Goes on even so: the generator's next step cleans up after its last delta.
       if (isTerminal(delta)) over = true
+    }
+  }
+
+  // A log without an end would let its readers wait for ever: what could not be written is tried once more.
+  async function settleEnd(): Promise<void> {
+    try {
+      await ending
+    } catch (error) {
+      const reason = toChatError(error)
+      failure ??= reason
+      await seal(reason, terminalFor(reason)).catch(() => false)
     }
   }
 
@@ -135,8 +177,17 @@ export function startReply(options: ReplyOptions): Reply {
       clearTimeout(deadline)
       clearTimeout(linger)
       controller.abort()
-      await options.onEnd?.({ failure, upstream })
+      await settleEnd()
+      await options.onEnd?.({ failure, upstream, missed: readers === 0 && !stopped })
     }
+  }
+
+  function leave(): void {
+    readers--
+    if (readers > 0 || over) return
+    const abandon = (): void => end(new ChatError('cancelled', 'Nobody was reading.'), abandoned)
+    if (lingerMs <= 0 || superseded) abandon()
+    else linger = setTimer(abandon, lingerMs)
   }
 
   function join(): () => void {
@@ -144,13 +195,8 @@ export function startReply(options: ReplyOptions): Reply {
     clearTimeout(linger)
     let joined = true
     return () => {
-      if (!joined) return
+      if (joined) leave()
       joined = false
-      readers--
-      if (readers > 0 || over) return
-      const reason = new ChatError('cancelled', 'Nobody was reading.')
-      if (lingerMs <= 0) end(reason)
-      else linger = setTimer(() => end(reason), lingerMs)
     }
   }
 
@@ -160,8 +206,8 @@ export function startReply(options: ReplyOptions): Reply {
     get failure() {
       return failure
     },
-    get readers() {
-      return readers
+    get over() {
+      return over
     },
     get accepted() {
       return accepted || recorded > 0
@@ -170,12 +216,34 @@ export function startReply(options: ReplyOptions): Reply {
       return upstream
     },
     stop,
+    supersede() {
+      superseded = true
+      if (readers === 0)
+        end(new ChatError('cancelled', 'The conversation went on without this answer.'), abandoned)
+    },
     join,
   }
 }
 
-function lengthOf(delta: ChatDelta): number {
-  if (delta.type === 'tool-call') return delta.arguments.length
-  if (delta.type === 'tool-result') return JSON.stringify(delta.result)?.length ?? 0
-  return 'text' in delta ? delta.text.length : 0
+const cancelled: ChatDelta = { type: 'finish', reason: 'cancelled' }
+/** The end of a reply that nobody asked to end: whoever comes back all the same sees that it is not whole. */
+const abandoned: ChatDelta = { type: 'finish', reason: 'cancelled', raw: 'abandoned' }
+
+/** Characters of what a delta says; of one that is not words alone, with its names. */
+function sizeOf(delta: ChatDelta): number {
+  switch (delta.type) {
+    case 'text':
+    case 'reasoning':
+    case 'refusal':
+      return delta.logprobs ? JSON.stringify(delta).length : delta.text.length
+    case 'tool-call':
+    case 'tool-result':
+    case 'source':
+      return JSON.stringify(delta).length
+    case 'start':
+    case 'usage':
+    case 'finish':
+    case 'error':
+      return 0
+  }
 }

@@ -3,11 +3,20 @@ import { ChatError } from './errors.ts'
 import { withHeartbeat } from './heartbeat.ts'
 import { empty, json, readBody, stream } from './http.ts'
 import type { Replies } from './replies.ts'
-import { peek, replay } from './replay.ts'
+import { type Opening, peek, replay } from './replay.ts'
 import type { Reply } from './reply.ts'
 import { heartbeatFrame } from './sse.ts'
-import type { ChatRequest, Dialect, DialectRequest, HttpReply, HttpRequest, RequestLimits } from './types.ts'
-import type { StreamStore } from './types.ts'
+import {
+  type ChatRequest,
+  type Dialect,
+  type DialectRequest,
+  type Encoder,
+  type HttpReply,
+  type HttpRequest,
+  isTerminal,
+  type RequestLimits,
+  type StreamStore,
+} from './types.ts'
 
 export interface ServiceOptions {
   readonly store: StreamStore
@@ -43,6 +52,8 @@ export interface Service {
 export interface Reading {
   readonly id: string
   readonly after: number
+  /** Runs when the reader got the end of the reply. */
+  readonly onTerminal?: (() => void) | undefined
 }
 
 /** Joins the log of replies and the ways to read it. */
@@ -55,13 +66,10 @@ export function createService(options: ServiceOptions): Service {
     const reply = await start(dialect, asked, request)
     const leave = reply.join()
     // `start` and what comes with it: an answer, or the reason why there is none.
-    const source = store.read(reply.id, { after: 0, signal: request.signal })
-    const { deltas, batches } = await peek(source, { count: 2, waitMs: acceptWaitMs }).catch(
-      (error: unknown) => {
-        leave()
-        throw error
-      },
-    )
+    const { deltas, batches } = await open(reply.id, request.signal).catch((error: unknown) => {
+      leave()
+      throw error
+    })
     if (reply.failure && deltas[1]?.type === 'error') {
       await batches.return?.()
       leave()
@@ -77,6 +85,10 @@ export function createService(options: ServiceOptions): Service {
       { ...headersOf(reply), ...dialect.headers?.(reply.id) },
       reply.settled,
     )
+  }
+
+  async function open(id: string, signal: AbortSignal): Promise<Opening> {
+    return peek(store.read(id, { after: 0, signal }), { count: 2, waitMs: acceptWaitMs })
   }
 
   /** Answers with the whole answer as one JSON document. */
@@ -126,7 +138,7 @@ export function createService(options: ServiceOptions): Service {
       return asked.stream ? begin(dialect, asked, request) : whole(dialect, asked, request)
     },
 
-    async follow(dialect, { id, after }, { signal }) {
+    async follow(dialect, { id, after, onTerminal }, { signal }) {
       requireStreaming()
       const state = await store.state(id)
       if (!state) throw unknownReply()
@@ -136,7 +148,13 @@ export function createService(options: ServiceOptions): Service {
         throw new ChatError('cursor-beyond-tail', text)
       }
       const batches = store.read(id, { after, signal })
-      const encode = dialect.createEncoder({ replyId: id })
+      const write = dialect.createEncoder({ replyId: id })
+      const encode: Encoder = onTerminal
+        ? (delta, seq) => {
+            if (isTerminal(delta)) onTerminal()
+            return write(delta, seq)
+          }
+        : write
       const frames = replay(batches, { after, encode, onEnd: replies.get(id)?.join() })
       return stream(alive(frames, dialect), { 'x-reply-id': id, ...dialect.headers?.(id) })
     },

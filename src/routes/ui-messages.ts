@@ -1,4 +1,4 @@
-import { aiSdk, aiSdkFrom, createChunkCounter, tailHeader } from '../dialects/ai-sdk.ts'
+import { aiSdk, aiSdkAgain, aiSdkFrom, createChunkCounter, tailHeader } from '../dialects/ai-sdk.ts'
 import { ChatError } from '../errors.ts'
 import { empty } from '../http.ts'
 import type { Replies } from '../replies.ts'
@@ -22,7 +22,9 @@ export function uiMessageRoutes(service: Service, { store, replies }: UiMessageL
   }
 
   async function replyOf(id: string): Promise<string | undefined> {
-    return replies.of(id)?.id ?? ((await store.state(id)) ? id : undefined)
+    for (const replyId of [replies.of(id)?.id, replies.missed(id), id])
+      if (replyId !== undefined && (await store.state(replyId))) return replyId
+    return undefined
   }
 
   async function resume({ request, url, id }: Call): Promise<HttpReply> {
@@ -30,7 +32,10 @@ export function uiMessageRoutes(service: Service, { store, replies }: UiMessageL
     const replyId = await replyOf(id)
     if (startIndex !== undefined) return goOn(await known(replyId), startIndex, request)
     // A page that opens asks whether something is being answered: most often nothing is.
-    return replyId === undefined ? empty(204) : service.follow(aiSdk, { id: replyId, after: 0 }, request)
+    if (replyId === undefined) return empty(204)
+    // What ended while the page was away is told to it once.
+    const onTerminal = replyId === replies.missed(id) ? () => replies.forget(id) : undefined
+    return service.follow(aiSdkAgain, { id: replyId, after: 0, onTerminal }, request)
   }
 
   async function goOn(id: string, startIndex: number, request: HttpRequest): Promise<HttpReply> {

@@ -99,7 +99,10 @@ describe('without readers', () => {
     await passed(1)
 
     expect(scripted.open()).toBe(0)
-    expect(deltasIn(await textOf(await handler(http('/chat/r1')))).at(-1)).toEqual(cancelled)
+    expect(deltasIn(await textOf(await handler(http('/chat/r1')))).at(-1)).toEqual({
+      ...cancelled,
+      raw: 'abandoned',
+    })
     expect(vi.getTimerCount()).toBe(0)
   })
 

@@ -56,15 +56,18 @@ test('a question is answered by a stream that names its reply', async () => {
   ])
 })
 
-test('an answer goes on with the page’s own message, for those who come back too', async () => {
+test('an answer goes on with the page’s own message, and is one of its own for who reads it anew', async () => {
   const { ask } = serve(hel, stop)
   const said = { id: 'msg-2', role: 'assistant', parts: [{ type: 'text', text: 'Well,' }] }
 
-  const reply = await ask('/api/chat', { body: { messages: [...body.messages, said] } })
-  await textOf(reply)
+  const asked = await dataOf(await ask('/api/chat', { body: { messages: [...body.messages, said] } }))
+  const anew = await dataOf(await ask('/api/chat/reply-1/stream'))
+  const from0 = await dataOf(await ask('/api/chat/reply-1/stream?startIndex=0'))
 
-  const [first] = await dataOf(await ask('/api/chat/reply-1/stream'))
-  expect(first).toContain('"messageId":"msg-2"')
+  expect(asked[0]).toContain('"messageId":"msg-2"')
+  expect(from0).toEqual(asked)
+  expect(anew[0]).toContain('"messageId":"reply-1"')
+  expect(anew.slice(1)).toEqual(asked.slice(1))
 })
 
 describe('who comes back', () => {
@@ -257,6 +260,16 @@ describe('a refusal is plain text:', () => {
   })
 })
 
+test('a request that is too large is told what makes it smaller, be it words or images', async () => {
+  const url = `data:image/png;base64,${'A'.repeat(2_000_000)}`
+  const parts = [{ type: 'file', mediaType: 'image/png', url }]
+
+  const reply = await serve(hel, stop).ask('/api/chat', { body: { messages: [{ role: 'user', parts }] } })
+
+  expect(reply).toMatchObject({ status: 413, headers: { 'x-error-code': 'body-too-large' } })
+  expect(reply.body).toMatch(/ bytes\. Send less: fewer or shorter messages, smaller images\.$/)
+})
+
 describe('JSON that says it is plain text', () => {
   const asPlain = (headers: Readonly<Record<string, string>>): Asking => ({
     body: JSON.stringify(body),
@@ -299,7 +312,7 @@ describe('the next question of a chat', () => {
     const next = await ask('/api/chat', { body })
 
     const frames = await dataOf(await ask('/api/chat/reply-1/stream'))
-    expect(frames).toContain('data: {"type":"abort"}')
+    expect(frames.at(-2)).toContain('"errorText":"The answer was ended because nobody was reading it."')
     await until(() => model.open() === 1)
     await leave(next)
   })
@@ -315,5 +328,53 @@ describe('the next question of a chat', () => {
       expect.stringContaining('"finishReason":"stop"'),
       expect.stringContaining('"finishReason":"stop"'),
     ])
+  })
+})
+
+describe('an answer that ended while its page was away', () => {
+  async function leave({ body: frames }: HttpReply): Promise<void> {
+    if (typeof frames === 'string') return expect.fail('it is no stream')
+    await frames.next()
+    await frames.return?.()
+  }
+
+  test('is told to the page once, when it comes back', async () => {
+    const { ask, model } = serve(hel, 'wait', lo, stop)
+    await leave(await ask('/api/chat', { body }))
+    model.release()
+    await until(() => model.open() === 0)
+
+    const first = await ask(`${chat}/stream`)
+    const frames = await dataOf(first)
+    const second = await ask(`${chat}/stream`)
+
+    expect(frames[0]).toContain('"messageId":"reply-1"')
+    expect(frames).toContain('data: {"type":"text-delta","id":"text-1","delta":"lo"}')
+    expect(frames.at(-2)).toContain('"type":"finish"')
+    expect(second.status).toBe(204)
+  })
+
+  test('is told again when the page was away again before its end', async () => {
+    const { ask, model } = serve(hel, 'wait', lo, stop)
+    await leave(await ask('/api/chat', { body }))
+    model.release()
+    await until(() => model.open() === 0)
+    const controller = new AbortController()
+    controller.abort()
+    await textOf(await ask(`${chat}/stream`, { signal: controller.signal }))
+
+    const again = await ask(`${chat}/stream`)
+
+    expect((await dataOf(again)).at(-2)).toContain('"type":"finish"')
+  })
+
+  test('is not told when the page itself had it stopped', async () => {
+    const { ask } = serve(hel, 'wait', lo, stop)
+    const reply = await ask('/api/chat', { body })
+    await leave(reply)
+    await ask(`${chat}/stop`, { method: 'POST' })
+    await reply.settled
+
+    expect((await ask(`${chat}/stream`)).status).toBe(204)
   })
 })
