@@ -5,6 +5,9 @@ import { readFile } from 'node:fs/promises'
 // with the same names; half of the bundle goes.
 const candidates =
   /node_modules[\\/]openai[\\/](?:(?:resources|lib)[\\/].*|core[\\/](?:streaming|pagination)|auth[\\/]workload-identity-auth)\.mjs$/
+// Ways to sign in and bodies that are not used either, but asked about in every request: no, says each function.
+const inert =
+  /node_modules[\\/]openai[\\/]internal[\\/](?:auth[\\/]x509-workload-identity-auth|uploads)\.mjs$/
 const used = /[\\/]openai[\\/]resources[\\/](?:index|shared)\.mjs$/
 
 /**
@@ -19,6 +22,10 @@ export const leanOpenAI = {
       if (used.test(path)) return undefined
       const names = exportedNames(await readFile(path, 'utf8'))
       return { contents: names.map((name) => `export class ${name} {}`).join('\n'), loader: 'js' }
+    })
+    build.onLoad({ filter: inert }, async ({ path }) => {
+      const names = exportedNames(await readFile(path, 'utf8'))
+      return { contents: names.map((name) => `export function ${name}() {}`).join('\n'), loader: 'js' }
     })
   },
 }

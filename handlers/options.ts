@@ -1,3 +1,4 @@
+import { type DialectName, dialectNames } from '../src/handler.ts'
 import type { Tool } from '../src/tools.ts'
 import { tools } from './tools.ts'
 import { type Api, apis, modelsNamed, readUpstreams, type UpstreamSettings } from './upstreams.ts'
@@ -21,11 +22,13 @@ export interface Options {
   readonly chatUrl: string | undefined
   readonly production: boolean
   readonly imageHosts: readonly string[] | '*' | undefined
+  readonly dialects: readonly DialectName[] | undefined
   /** Those of `tools.ts` that the model may call. */
   readonly tools: readonly Tool[]
   readonly maxBodyBytes: number
   readonly maxMessages: number
   readonly maxReplies: number | undefined
+  readonly maxSteps: number | undefined
   readonly maxOutputTokens: number | undefined
   readonly maxEventBytes: number
   readonly maxReplyBytes: number
@@ -51,6 +54,9 @@ const notYet: Readonly<Record<string, string>> = {
   API_KEYS: 'this version has no keys of its own; put an authenticating proxy in front, or unset it',
   REDIS_URL: 'this version keeps replies in memory only; unset it',
 }
+
+/** Origins of desktop shells and extensions, such as `tauri://localhost`: the URL standard knows none for their schemes. */
+const shellOrigin = /^(?!(?:https?|wss?|ftp|file):)[a-z][a-z0-9+.-]*:\/\/[a-z0-9._-]+(?::\d{1,5})?$/
 
 /**
  * Reads the environment.
@@ -79,6 +85,15 @@ export function readOptions(env: Environment): Options {
     return (text(name) ?? '').split(',').flatMap((item) => item.trim() || [])
   }
 
+  function dialects(name: string): readonly DialectName[] | undefined {
+    const values = list(name)
+    const wrong = values.find((value) => !dialectNames.some((known) => known === value))
+    if (wrong !== undefined) {
+      problems.push(`${name} must list some of ${dialectNames.join(', ')}; got ${quote(wrong)}`)
+    }
+    return values.length > 0 ? dialectNames.filter((known) => values.includes(known)) : undefined
+  }
+
   // None by default: a model that knows of tools answers differently, and some models refuse them.
   function toolsNamed(name: string): readonly Tool[] {
     const names = list(name)
@@ -103,7 +118,7 @@ export function readOptions(env: Environment): Options {
   function origins(name: string): readonly string[] {
     const values = list(name)
     for (const value of values) {
-      if (parseUrl(value)?.origin === value && !value.includes('*')) continue
+      if (shellOrigin.test(value) || (parseUrl(value)?.origin === value && !value.includes('*'))) continue
       problems.push(`${name} must list exact origins such as https://chat.example; got ${quote(value)}`)
     }
     return values
@@ -127,8 +142,9 @@ export function readOptions(env: Environment): Options {
     const values = list(name).map((value) => value.toLowerCase())
     if (values.includes('*')) return '*'
     for (const value of values) {
-      if (parseUrl(`https://${value}`)?.hostname === value && !value.includes('*')) continue
-      problems.push(`${name} must list exact host names such as images.example, or *; got ${quote(value)}`)
+      if (parseUrl(`https://${value}`)?.host === value && !value.includes('*')) continue
+      const examples = 'images.example or images.example:8443'
+      problems.push(`${name} must list exact host names such as ${examples}, or *; got ${quote(value)}`)
     }
     return values.length > 0 ? values : undefined
   }
@@ -161,11 +177,13 @@ export function readOptions(env: Environment): Options {
     corsOrigins: origins('CORS_ORIGINS'),
     chatUrl: url('CHAT_URL'),
     production: env['NODE_ENV'] === 'production' || text('AWS_LAMBDA_HTTP_ENDPOINT') !== undefined,
+    dialects: dialects('DIALECTS'),
     tools: toolsNamed('TOOLS'),
     imageHosts: hosts('IMAGE_HOSTS'),
     maxBodyBytes: bytes('MAX_BODY_BYTES', 262_144),
     maxMessages: whole('MAX_MESSAGES', 200, 1, 1_000_000),
     maxReplies: count('MAX_REPLIES'),
+    maxSteps: count('MAX_STEPS'),
     maxOutputTokens: count('MAX_OUTPUT_TOKENS'),
     maxEventBytes: bytes('MAX_EVENT_BYTES', 1024 * 1024),
     maxReplyBytes: bytes('MAX_REPLY_BYTES', 8 * 1024 * 1024),

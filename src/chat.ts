@@ -1,7 +1,8 @@
-import { ChatError, toChatError } from './errors.ts'
+import { ChatError, statusOf, toChatError } from './errors.ts'
+import { tell } from './report.ts'
 import type { Toolbox } from './tools.ts'
 import { createTurn } from './turn.ts'
-import type { ChatDelta, ChatRequest, Upstream } from './types.ts'
+import type { ChatDelta, ChatRequest, Upstream, Usage } from './types.ts'
 
 export interface StreamChatOptions {
   readonly upstream: Upstream
@@ -27,6 +28,10 @@ export interface StreamChatOptions {
   readonly maxSteps?: number | undefined
   /** Told of a tool that failed and did not say why in a `ToolError`. The reply goes on. */
   readonly onToolError?: ((error: ChatError) => void) | undefined
+  /** Told whenever a tool of this service begins to run: from then on asking again would run it again. */
+  readonly onToolRun?: (() => void) | undefined
+  /** Told what the reply has cost so far, all steps together, whenever the upstream says it of one. */
+  readonly onUsage?: ((usage: Usage) => void) | undefined
 }
 
 /** A wait longer than this is the client's to do: it gets the refusal, with the time. */
@@ -35,30 +40,36 @@ const LONGEST_WAIT_MS = 5000
 /**
  * The pure generator of chat deltas: `start`, what the upstream says, and exactly one `finish` or `error`.
  *
- * It never throws. `start` comes together with the first delta, so that a caller who waits for two deltas
+ * It never throws, unless `maxSteps` is none. `start` comes together with the first delta, so that a caller who waits for two deltas
  * knows whether the answer began or failed at once. A model call that fails is repeated as long as it said nothing.
  *
  * With `tools`, calls of them are run here: side by side, results as they come, and the model is asked again with
  * them, all in one reply. Calls are counted through the whole of it. A step with calls of the client's ends it with
- * `tool-calls`. A reply that has used its steps ends with `other`, raw `max-steps`, if the model calls even then.
- * The usage of all steps comes once, before the end, whatever that is.
+ * `tool-calls`, and nothing is run. A reply that has used its steps ends with `other`, raw `max-steps`, if the model
+ * calls even then; one that has used its `maxOutputTokens`, with `length`. A failure after a tool has run is not
+ * `retryable`. The usage of all steps comes once, before the end, whatever that is.
  */
 export async function* streamChat(
   request: ChatRequest,
   options: StreamChatOptions,
 ): AsyncGenerator<ChatDelta> {
   const { upstream, signal, id, now = Date.now, retries = 0, random = Math.random } = options
-  const { onAccept, onError, continues } = options
+  const { onAccept, onError, onUsage, continues, tools } = options
   const start: ChatDelta = startOf({ id, model: request.model, createdAt: now(), continues })
   const turn = createTurn(request, options)
   let started = false
   let attempt = 0
 
   function lastDeltas(error?: unknown): readonly ChatDelta[] {
-    const reason = signal.aborted ? abortReason(signal) : error
-    const terminal = terminalFor(reason)
-    if (terminal.type === 'error') onError?.(toChatError(reason))
+    const reason = signal.aborted ? abortReason(signal) : withOwnParam(toChatError(error), request, tools)
+    const failure = turn.ran ? withoutRetry(reason) : reason
+    const terminal = terminalFor(failure)
+    if (terminal.type === 'error') tell(onError, failure)
     return [...(started ? [] : [start]), ...turn.usage, terminal]
+  }
+
+  function tellUsage(): void {
+    for (const { type: _, ...usage } of turn.usage) tell(onUsage, usage)
   }
 
   for (;;) {
@@ -75,6 +86,7 @@ export async function* streamChat(
           break
         }
         const passed = turn.hear(delta)
+        if (delta.type === 'usage') tellUsage()
         if (passed) yield passed
       }
       if (turn.state === 'asking') {
@@ -112,14 +124,42 @@ export function startOf({
 
 /** The last delta of a reply that did not end by itself. */
 export function terminalFor(reason: unknown): ChatDelta {
-  const { code, message, retryable } = toChatError(reason)
+  const { code, message, retryable, param, upstreamCode, status } = toChatError(reason)
   if (code === 'cancelled') return { type: 'finish', reason: 'cancelled' }
-  return { type: 'error', code, message, retryable }
+  return {
+    type: 'error',
+    code,
+    message,
+    retryable,
+    ...(param === undefined ? {} : { param }),
+    ...(upstreamCode === undefined ? {} : { upstreamCode }),
+    ...(status === statusOf(code) ? {} : { status }),
+  }
+}
+
+/**
+ * The failure without a place in a list that can be another one in the client's own: the upstream counts what stands
+ * before it, instructions and tools of the service, and one with `input` counts items of its own.
+ */
+function withOwnParam(error: ChatError, { messages }: ChatRequest, tools: Toolbox | undefined): ChatError {
+  const list = /^(messages|tools|input)\[/.exec(error.param ?? '')?.[1]
+  if (list === undefined) return error
+  if (list === 'messages' && messages[0]?.role !== 'system') return error
+  if (list === 'tools' && !tools?.specs.length) return error
+  const { code, message, cause, status, retryable, retryAfterMs, upstreamCode } = error
+  return new ChatError(code, message, { cause, status, retryable, retryAfterMs, upstreamCode })
 }
 
 /** Whoever aborts without a `ChatError` wants an end, and has nothing to say about it. */
 function abortReason({ reason }: AbortSignal): ChatError {
   return reason instanceof ChatError ? reason : new ChatError('cancelled', 'The answer was stopped.')
+}
+
+/** The failure of a reply that must not be asked for again, because a tool would run a second time. */
+export function withoutRetry(error: ChatError): ChatError {
+  if (!error.retryable) return error
+  const { code, message, cause, status, param, upstreamCode } = error
+  return new ChatError(code, message, { cause, status, param, upstreamCode, retryable: false })
 }
 
 /** How long to wait before asking again; undefined when asking again cannot help, or not soon. */

@@ -19,25 +19,42 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
     return probe.unmatched ? { ...reply, unmatched: true } : reply
   }
 
+  // A cache must not give one origin's answer to another.
+  const vary = origins.length > 0 ? { vary: 'origin' } : undefined
+
   return async (request) => {
     const origin = request.headers.get('origin')
     const known = origin !== null && origins.includes(origin)
-    const granted = known ? { 'access-control-allow-origin': origin, vary: 'origin' } : undefined
+    const granted = known ? { 'access-control-allow-origin': origin, ...vary } : undefined
     if (request.method === 'OPTIONS' && granted && request.headers.get('access-control-request-method')) {
       return passable(empty(204, { ...granted, ...preflight, ...allowedHeaders(request) }), request)
     }
     if (!granted && isForeign(request, origin)) {
       const who = origin === null ? 'other sites' : origin.slice(0, 200)
       const text = `Pages of ${who} may not use this service: add the origin to the allowed ones (CORS_ORIGINS).`
-      const refusal = failure(new ChatError('origin-not-allowed', text))
+      const refusal = failure(new ChatError('origin-not-allowed', text), vary)
       return passable(isHead(request) ? { ...refusal, body: '' } : refusal, request)
     }
-    const reply = await handler(request)
-    if (!granted) return reply
+    const reply = await handler(granted ? asOwn(request) : request)
+    if (!granted) return vary ? { ...reply, headers: { ...reply.headers, ...vary } } : reply
     return {
       ...reply,
       headers: { ...reply.headers, ...granted, 'access-control-expose-headers': exposed },
     }
+  }
+}
+
+/** The same request without what says that another site sends it: a page that is allowed may do what our own may. */
+function asOwn(request: HttpRequest): HttpRequest {
+  const { method, url, headers, signal, remainingMs } = request
+  const hidden = ['origin', 'sec-fetch-site']
+  return {
+    method,
+    url,
+    headers: { get: (name) => (hidden.includes(name.toLowerCase()) ? null : headers.get(name)) },
+    text: (maxBytes) => request.text(maxBytes),
+    signal,
+    remainingMs,
   }
 }
 
@@ -60,14 +77,14 @@ function allowedHeaders({ headers }: HttpRequest): Readonly<Record<string, strin
 
 /**
  * Whether a page of another origin sends this. Browsers say so (W3C Fetch Metadata) where the connection is
- * trustworthy: https, or this machine. Elsewhere the `Origin` has to do, for the one question that no preflight
- * holds back.
+ * trustworthy: https, or this machine. Elsewhere the `Origin` has to do, for what no preflight holds back: a
+ * question in the address, and a stop.
  */
 function isForeign({ method, url, headers }: HttpRequest, origin: string | null): boolean {
   const site = headers.get('sec-fetch-site')
   if (method === 'OPTIONS' || site === 'same-origin' || site === 'none') return false
-  const asks = /\/stream(?:\?|$)/.test(url)
-  if (site === null) return asks && origin !== null && !isOwnOrigin(origin, headers)
-  // A link to the page is fine; a link, a frame or a window that asks is not.
-  return asks || headers.get('sec-fetch-mode') !== 'navigate'
+  const acts = /\/(?:stream|stop)(?:\?|$)/.test(url)
+  if (site === null) return acts && origin !== null && !isOwnOrigin(origin, headers)
+  // A link to the page is fine; a link, a form, a frame or a window that asks or stops is not.
+  return acts || headers.get('sec-fetch-mode') !== 'navigate'
 }

@@ -6,12 +6,17 @@ import { createReplies } from './replies.ts'
 import { type Report, toReport } from './report.ts'
 import { dispatch, type Route } from './router.ts'
 import { chatRoutes } from './routes/chat.ts'
-import { completionRoutes } from './routes/completions.ts'
+import { completionRoutes, modelRoutes } from './routes/completions.ts'
 import { uiMessageRoutes } from './routes/ui-messages.ts'
 import { createService } from './service.ts'
 import { createMemoryStore } from './stores/memory.ts'
 import { createToolbox, type Tool } from './tools.ts'
+import { requireMaxSteps } from './turn.ts'
 import type { Handler, StreamStore, Upstream } from './types.ts'
+
+/** The wire formats: our own typed events, OpenAI's API, the AI SDK's UI message stream. */
+export const dialectNames = ['events', 'openai', 'ai-sdk'] as const
+export type DialectName = (typeof dialectNames)[number]
 
 export interface HandlerOptions {
   readonly upstream: Upstream
@@ -52,6 +57,8 @@ export interface HandlerOptions {
   readonly streamingElsewhere?: string | undefined
   /** Ends every reply when it aborts, with its reason: for shutting down. */
   readonly signal?: AbortSignal | undefined
+  /** The wire formats that are spoken. Default: all. The page needs `events`. */
+  readonly dialects?: readonly DialectName[] | undefined
   /** Tools the model may use. One with `execute` runs here, the others in the client. */
   readonly tools?: readonly Tool[] | undefined
   /** How often the model is asked for one reply, when it goes on using tools. Default 8. */
@@ -74,8 +81,10 @@ export interface HandlerOptions {
 /** Makes the handler that every adapter carries: the routes over one log of replies. */
 export function createHandler(options: HandlerOptions): Handler {
   const { model, models = [model], store = createMemoryStore(), page, imageHosts } = options
+  const { dialects = dialectNames } = options
   const report = toReport(options.onError)
   const tools = createToolbox(options.tools)
+  if (options.maxSteps !== undefined) requireMaxSteps(options.maxSteps)
   const limits = { maxMessages: options.maxMessages ?? 200, imageHosts, clientTools: tools?.clientNames }
   const replies = createReplies({
     upstream: options.upstream,
@@ -108,12 +117,15 @@ export function createHandler(options: HandlerOptions): Handler {
     heartbeatMs: options.heartbeatMs ?? 15_000,
     streamingElsewhere: options.streamingElsewhere,
   })
+  const spoken: Readonly<Record<DialectName, readonly Route[]>> = {
+    events: [...chatRoutes(service, store, limits), ...(page ? [pageRoute(page)] : [])],
+    openai: completionRoutes(service),
+    'ai-sdk': uiMessageRoutes(service, { store, replies }),
+  }
   const routes: readonly Route[] = [
-    ...chatRoutes(service, store, limits),
-    ...completionRoutes(service, { model, models }),
-    ...uiMessageRoutes(service, { store, replies }),
+    ...modelRoutes({ model, models }),
     { method: 'GET', path: /^\/healthz$/, answer: () => json(200, { status: 'ok' }) },
-    ...(page ? [pageRoute(page)] : []),
+    ...dialects.flatMap((name) => spoken[name]),
   ]
 
   return (request) =>

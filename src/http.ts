@@ -132,7 +132,7 @@ export function requirePlainText(headers: HttpRequest['headers']): void {
 export function tooLarge(maxBytes: number): ChatError {
   return new ChatError(
     'body-too-large',
-    `The body may have at most ${maxBytes} bytes. Leave out the oldest messages.`,
+    `The body may have at most ${maxBytes} bytes. Send less: fewer or shorter messages, smaller images.`,
   )
 }
 

@@ -8,7 +8,9 @@ const dataUrlHead = /^data:image\/(?:png|jpe?g|gif|webp);base64,/i
  * and what private networks and clusters are often called.
  */
 const privateEndings =
-  'localhost local localdomain internal intranet private corp home lan arpa test svc consul'.split(' ')
+  'localhost local localdomain localdomain6 internal intranet private corp home lan arpa test svc cluster default kube-system consul'.split(
+    ' ',
+  )
 
 /**
  * The address of an image that a model's server may be asked to fetch: a `data:` URL of a PNG, JPEG, GIF or WebP, or
@@ -26,22 +28,37 @@ export function requireImageUrl(url: unknown, at: string, hosts: readonly string
 
 /**
  * Looks through what nobody here understands for addresses that a model's server may fetch, and holds them to the
- * same rule; a `data:` URL may hold anything. A text is an address when it begins like one.
+ * same rule; a `data:` URL may hold anything. A text is an address when it begins like one and has no space in it, and
+ * always under a `key` that is named `url` or ends in `_url`.
  *
  * @throws `ChatError` `invalid-request` with the path of the address, from `at` on.
  */
-export function requirePublicUrls(value: unknown, at: string, hosts: readonly string[] | '*'): void {
+export function requirePublicUrls(
+  value: unknown,
+  at: string,
+  hosts: readonly string[] | '*',
+  key = '',
+): void {
   if (typeof value === 'string') {
-    // Readers of addresses skip what stands before one, and line breaks within.
-    const text = value.replace(/[\t\n\r]/g, '')
-    if (/^[\s\p{Cc}]*(?:[a-z][a-z0-9+.-]*:\/\/|(?:https?|ftp|file):\S)/iu.test(text))
-      requirePublicUrl(text, at, hosts)
+    if (/(?:^|_)url$/i.test(key) ? !/^\s*data:/i.test(value) : isAddress(value))
+      requirePublicUrl(value, at, hosts)
   } else if (Array.isArray(value)) {
-    value.forEach((item, index) => requirePublicUrls(item, `${at}[${index}]`, hosts))
+    value.forEach((item, index) => requirePublicUrls(item, `${at}[${index}]`, hosts, key))
   } else if (typeof value === 'object' && value !== null) {
-    for (const [name, inner] of Object.entries(value))
-      requirePublicUrls(inner, `${at}.${name.slice(0, 40)}`, hosts)
+    for (const [name, inner] of Object.entries(value)) {
+      if (typeof inner === 'string' && wordKeys.has(name)) continue
+      requirePublicUrls(inner, `${at}.${name.slice(0, 40)}`, hosts, name)
+    }
   }
+}
+
+/** Keys of texts that somebody reads and nobody fetches. */
+const wordKeys = new Set(['text', 'thinking', 'refusal'])
+
+function isAddress(value: string): boolean {
+  // Readers of addresses skip what stands before one, and line breaks within.
+  const text = value.replace(/[\t\n\r]/g, '')
+  return /^[\s\p{Cc}]*(?:[a-z][a-z0-9+.-]*:\/\/|(?:https?|ftp|file):\S)\S*\s*$/iu.test(text)
 }
 
 function requirePublicUrl(url: string, at: string, hosts: readonly string[] | '*'): string {

@@ -3,7 +3,7 @@ export { type CorsOptions, withCors } from './cors.ts'
 export { ChatError, type ChatErrorOptions, type ErrorCode } from './errors.ts'
 export type { PartialAnswer } from './collect.ts'
 export type { FinishedReply, OnFinish, Timings } from './finished.ts'
-export { createHandler, type HandlerOptions } from './handler.ts'
+export { createHandler, type DialectName, type HandlerOptions } from './handler.ts'
 export type { Page } from './page.ts'
 export { createMemoryStore, type MemoryStoreOptions } from './stores/memory.ts'
 export {
@@ -29,6 +29,21 @@ export {
   type UpstreamOptions,
   type Usage,
 } from './types.ts'
-export { createToolbox, defineTool, type Tool, type Toolbox, type ToolContext, ToolError } from './tools.ts'
-export { createFailover, type FailoverEntry, type FailoverOptions } from './upstreams/failover.ts'
+export type { Report, ReportContext } from './report.ts'
+export type { StandardSchema } from './schema.ts'
+export {
+  createToolbox,
+  defineTool,
+  type Tool,
+  type Toolbox,
+  type ToolContext,
+  ToolError,
+  type ToolResult,
+} from './tools.ts'
+export {
+  createFailover,
+  type FailoverEntry,
+  type FailoverMove,
+  type FailoverOptions,
+} from './upstreams/failover.ts'
 export { createOpenAI, type OpenAIOptions } from './upstreams/openai.ts'

@@ -23,12 +23,19 @@ export function createPrepare(options: PrepareOptions): (chat: DialectRequest['c
     requireOwnNames(chat.tools, tools)
     const limit = Math.min(chat.maxOutputTokens ?? Infinity, maxOutputTokens)
     return {
-      ...chat,
+      ...(chat.tools?.length || tools?.specs.length ? chat : withoutChoice(chat)),
       model,
       messages: systemPrompt ? [{ role: 'system', content: systemPrompt }, ...chat.messages] : chat.messages,
       maxOutputTokens: limit === Infinity ? undefined : limit,
     }
   }
+}
+
+// Without tools these ask for nothing, and some servers refuse them then.
+function withoutChoice<T extends Partial<ChatRequest>>(chat: T): Omit<T, 'parallelToolCalls'> {
+  const { parallelToolCalls: _, ...rest } = chat
+  const { toolChoice } = rest
+  return toolChoice === 'auto' || toolChoice === 'none' ? { ...rest, toolChoice: undefined } : rest
 }
 
 /** The models that a request may name; of `'*'` only the default is known by name. */

@@ -17,3 +17,11 @@ export function toReport(onError: Report | undefined): Report {
       .catch(() => {})
   }
 }
+
+/** Tells somebody who asked to be told, at once. What that throws, or rejects with, is nobody's to handle. */
+export function tell<Args extends readonly unknown[]>(
+  listener: ((...args: Args) => unknown) | undefined,
+  ...args: Args
+): void {
+  ;(async () => await listener?.(...args))().catch(() => {})
+}

@@ -15,15 +15,18 @@ import type { ChatMessage, DialectRequest, RequestLimits } from './types.ts'
 
 /** Arrays and objects within each other: deeper bodies are refused before anything walks them. */
 const MAX_DEPTH = 32
+/** The same below the fields that hold a JSON Schema, which takes several levels for one of what it describes. */
+const MAX_SCHEMA_DEPTH = 96
+const schemaFields = ['response_format', 'tools']
 
 /**
- * Parses a JSON body.
+ * Parses a JSON body. Keys named `__proto__` are left out.
  *
  * @throws `ChatError`: `invalid-json` for an empty or malformed one, `limit-exceeded` for one nested too deeply.
  */
 export function parseJson(text: string): unknown {
   if (text.trim() === '') {
-    throw new ChatError('invalid-json', 'The body is empty; expected JSON, for example {"prompt":"Hello"}.')
+    throw new ChatError('invalid-json', 'The body is empty; expected a JSON object.')
   }
   let body: unknown
   try {
@@ -34,10 +37,22 @@ export function parseJson(text: string): unknown {
     const position = /position \d+/.exec((error as Error).message)?.[0]
     throw new ChatError('invalid-json', `The body is not valid JSON${position ? ` (at ${position})` : ''}.`)
   }
-  if (isDeeper(body, MAX_DEPTH)) {
-    throw new ChatError('limit-exceeded', `The body is nested more than ${MAX_DEPTH} levels deep.`)
+  if (isTooDeep(body)) {
+    const allowed = `${MAX_DEPTH} levels deep (${MAX_SCHEMA_DEPTH} below \`${schemaFields.join('` and `')}\`)`
+    throw new ChatError('limit-exceeded', `The body is nested more than ${allowed}.`)
   }
-  return body
+  // A copy of such a key would become the copy's prototype. Looked for only where the text can hold one.
+  return prototypeKey.test(text) ? withoutPrototypes(body) : body
+}
+
+/** `__proto__` as JSON can write it: as it is, or with one of its letters escaped. */
+const prototypeKey = /"__proto__"|\\u00(?:5f|6f|7[024])/i
+
+function withoutPrototypes(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutPrototypes)
+  if (!isObject(value)) return value
+  const fields = Object.entries(value).filter(([name]) => name !== '__proto__')
+  return Object.fromEntries(fields.map(([name, inner]) => [name, withoutPrototypes(inner)]))
 }
 
 /**
@@ -94,6 +109,13 @@ function requireField(name: string, value: unknown): void {
   if (!Object.hasOwn(samplingFields, name)) throw unknownField(name)
   const expectation = samplingFields[name as keyof typeof samplingFields](value) // an own key, just now
   if (expectation !== undefined) throw wrong(name, expectation, value)
+}
+
+function isTooDeep(body: unknown): boolean {
+  if (!isObject(body)) return isDeeper(body, MAX_DEPTH)
+  return Object.entries(body).some(([name, value]) =>
+    isDeeper(value, schemaFields.includes(name) ? MAX_SCHEMA_DEPTH : MAX_DEPTH - 1),
+  )
 }
 
 function isDeeper(value: unknown, levels: number): boolean {

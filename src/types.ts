@@ -62,6 +62,12 @@ export type ChatDelta =
       readonly code: ErrorCode
       readonly message: string
       readonly retryable: boolean
+      /** The request's field that is wrong, as a path. */
+      readonly param?: string
+      /** The upstream's own short word for it. */
+      readonly upstreamCode?: string
+      /** The HTTP status it has before the stream, where that is not the code's own. */
+      readonly status?: number
     }
 
 /** Whether nothing can follow this delta. */

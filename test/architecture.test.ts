@@ -52,6 +52,7 @@ test('imports are found at all', () => {
   expect(modules.length).toBeGreaterThan(60)
   expect(read('src/chat.ts').imports).toEqual([
     'src/errors.ts',
+    'src/report.ts',
     'src/tools.ts',
     'src/turn.ts',
     'src/types.ts',

@@ -29,11 +29,16 @@ interface Call {
 /** Creates the calls of a reply: none yet. */
 export function createUiCalls(replyId: string): UiCalls {
   const calls = new Map<number, Call>()
-  const taken = new Set<string>()
+  /** Those that wait for a result, by both of their ids. */
+  const waiting = new Map<string, Call[]>()
 
   function begin(call: Call, index: number): readonly UiChunk[] {
-    call.id = call.heard === '' || taken.has(call.heard) ? `${replyId}-${index}` : call.heard
-    taken.add(call.id)
+    call.id = call.heard === '' || waiting.has(call.heard) ? `${replyId}-${index}` : call.heard
+    for (const id of new Set([call.heard, call.id])) {
+      const others = waiting.get(id)
+      if (others) others.push(call)
+      else waiting.set(id, [call])
+    }
     call.stage = 'open'
     return [{ type: 'tool-input-start', toolName: call.name, ...fieldsOf(call) }, ...more(call, call.text)]
   }
@@ -65,10 +70,9 @@ export function createUiCalls(replyId: string): UiCalls {
     },
 
     answer({ id, result, isError }) {
-      const call = [...calls.values()].find(
-        ({ heard, id: own, stage }) =>
-          (heard === id || own === id) && (stage === 'open' || stage === 'complete'),
-      )
+      const named = waiting.get(id) ?? []
+      while (named[0]?.stage === 'answered') named.shift()
+      const [call] = named
       if (!call) return []
       const errorText = isError ? (typeof result === 'string' ? result : jsonOf(result)) : undefined
       const before = completeOne(call, errorText)

@@ -32,6 +32,7 @@ export type UiChunk =
   | (UiCall & { readonly type: 'tool-output-available'; readonly output: unknown })
   | (UiCall & { readonly type: 'tool-output-error'; readonly errorText: string })
   | { readonly type: 'source-url'; readonly sourceId: string; readonly url: string; readonly title?: string }
+  | { readonly type: 'message-metadata'; readonly messageMetadata: UiMetadata }
   | { readonly type: 'error'; readonly errorText: string }
   | {
       readonly type: 'finish'

@@ -19,8 +19,9 @@ const isName = textUpTo(200)
 
 /**
  * Reads what `useChat` sends: `{ id, messages, trigger, messageId, model? }`. Other fields are an app's own and mean
- * nothing here. Of a message its words and images count, and what tools gave that run in the page; the rest is left
- * out. So are calls of tools that run here: a page could write any result for them.
+ * nothing here. Of a message its words and images count, and what tools gave that run in the page, with what the
+ * model thought before it called them; the rest is left out. So are calls of tools that run here: a page could write
+ * any result for them.
  *
  * @throws `ChatError` that names the field, what it must be and what it was.
  */
@@ -28,9 +29,12 @@ export function readUiRequest(body: unknown, limits: RequestLimits): DialectRequ
   const { id, model, messages, trigger, messageId } = requireObject(body)
   requireMessageList(messages, limits.maxMessages)
   const own = messages.map(requireMessage)
-  const conversation = own.flatMap(({ role, parts, at }) =>
-    role === 'user' ? [readUser(parts, at, limits)] : readAssistant(parts, limits),
-  )
+  const conversation = own.flatMap(({ role, parts, at }, index) => {
+    if (role === 'assistant') return readAssistant(parts, limits)
+    const turns = readUser(parts, at, limits)
+    if (turns.length === 0 && index === own.length - 1) throw emptyQuestion(at)
+    return turns
+  })
   if (conversation.length === 0) {
     throw new ChatError('invalid-request', '`messages` must hold a message with words.', {
       param: 'messages',
@@ -79,7 +83,12 @@ function continued(messages: readonly Message[], messageId: unknown): string | u
   return role === 'assistant' && typeof id === 'string' && isName(id) === undefined ? id : undefined
 }
 
-function readUser(parts: readonly Part[], at: string, { imageHosts = [] }: RequestLimits): ChatMessage {
+/** Nothing where the message has only parts that mean nothing to a model. */
+function readUser(
+  parts: readonly Part[],
+  at: string,
+  { imageHosts = [] }: RequestLimits,
+): readonly ChatMessage[] {
   const content = parts.flatMap((part, index): readonly ContentPart[] => {
     const where = `${at}.parts[${index}]`
     if (part.type === 'file') return [readImage(part, where, imageHosts)]
@@ -87,8 +96,13 @@ function readUser(parts: readonly Part[], at: string, { imageHosts = [] }: Reque
     return text === '' ? [] : [{ type: 'text', text }]
   })
   const [first] = content
-  if (!first) throw wrong(`${at}.parts`, 'an array with a text or an image in it', parts)
-  return { role: 'user', content: content.length === 1 && first.type === 'text' ? first.text : content }
+  if (!first) return []
+  return [{ role: 'user', content: content.length === 1 && first.type === 'text' ? first.text : content }]
+}
+
+function emptyQuestion(at: string): ChatError {
+  const text = `\`${at}.parts\` must hold a text or an image: other parts mean nothing to the model.`
+  return new ChatError('invalid-request', text, { param: `${at}.parts` })
 }
 
 function readImage(
@@ -111,11 +125,17 @@ function readAssistant(parts: readonly Part[], { clientTools }: RequestLimits): 
   const messages: ChatMessage[] = []
   let said: string[] = []
   for (const step of steps(parts)) {
-    const text = step.map(textOf).join('')
+    const text = step.map((part) => textOf(part)).join('')
     if (text !== '') said.push(text)
     const calls = step.flatMap((part) => readCalledTool(part, clientTools) ?? [])
     if (calls.length === 0) continue
-    messages.push({ role: 'assistant', content: together(said), toolCalls: calls.map(({ call }) => call) })
+    const reasoning = step.map((part) => textOf(part, 'reasoning')).join('')
+    messages.push({
+      role: 'assistant',
+      content: together(said),
+      ...(reasoning === '' ? {} : { reasoning }),
+      toolCalls: calls.map(({ call }) => call),
+    })
     messages.push(...calls.map(toResult))
     said = []
   }
@@ -139,8 +159,8 @@ function toResult({ call, result }: CalledTool): ChatMessage {
   return { role: 'tool', toolCallId: call.id, content: result }
 }
 
-function textOf({ type, text }: Part): string {
-  return type === 'text' && typeof text === 'string' ? text : ''
+function textOf({ type, text }: Part, kind: 'text' | 'reasoning' = 'text'): string {
+  return type === kind && typeof text === 'string' ? text : ''
 }
 
 function optional(param: string, value: unknown, check: Check): string | undefined {

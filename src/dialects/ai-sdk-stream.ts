@@ -7,6 +7,7 @@ type Kind = 'text' | 'reasoning' | 'refusal'
 
 const stepStart: UiChunk = { type: 'start-step' }
 const stepEnd: UiChunk = { type: 'finish-step' }
+const abandoned = 'The answer was ended because nobody was reading it.'
 
 /**
  * Creates the translation of one reply's deltas into chunks: the same deltas always give the same chunks, so that
@@ -56,7 +57,8 @@ export function createUiChunks(replyId: string): (delta: ChatDelta) => readonly 
 
   function finish(reason: FinishReason): readonly UiChunk[] {
     // An answer that was cut may have been cut in a call's arguments: such a call stays as unfinished as it is.
-    const whole = reason === 'stop' || reason === 'tool-calls' || reason === 'other'
+    // For what nobody knows the reason of, that may be so too.
+    const whole = reason === 'stop' || reason === 'tool-calls'
     return [
       ...closeBlock(),
       ...(whole ? calls.complete() : []),
@@ -68,6 +70,14 @@ export function createUiChunks(replyId: string): (delta: ChatDelta) => readonly 
         ...(usage ? { messageMetadata: { usage } } : {}),
       },
     ]
+  }
+
+  // The last chunk that a client reads: what is to be known of the message comes before.
+  function fail(errorText: string): readonly UiChunk[] {
+    const metadata: readonly UiChunk[] = usage
+      ? [{ type: 'message-metadata', messageMetadata: { usage } }]
+      : []
+    return [...closeBlock(), ...metadata, { type: 'error', errorText }]
   }
 
   return (delta) => {
@@ -102,9 +112,10 @@ export function createUiChunks(replyId: string): (delta: ChatDelta) => readonly 
         return []
       }
       case 'finish':
-        return finish(delta.reason)
+        // Nobody asked for this end: to whoever comes back it is none.
+        return delta.raw === 'abandoned' ? fail(abandoned) : finish(delta.reason)
       case 'error':
-        return [...closeBlock(), { type: 'error', errorText: delta.message }]
+        return fail(delta.message)
     }
   }
 }

@@ -36,8 +36,10 @@ function resultOf(part: Readonly<Record<string, unknown>>): string | undefined {
   return typeof output === 'string' ? output : JSON.stringify(output ?? null)
 }
 
-// What a vendor wants back with its call, by the one name it may have.
-function extraOf({ callProviderMetadata: metadata }: Fields): Pick<ToolCall, 'extra'> {
+// What a vendor wants back with its call, by the one name it may have. Of a call whose input was not valid, newer
+// clients keep it as the result's.
+function extraOf({ callProviderMetadata, resultProviderMetadata }: Fields): Pick<ToolCall, 'extra'> {
+  const metadata = callProviderMetadata ?? resultProviderMetadata
   const ours = isObject(metadata) ? metadata['deltarelay'] : undefined
   const content = isObject(ours) ? ours['extra_content'] : undefined
   return isObject(content) ? { extra: { extra_content: content } } : {}

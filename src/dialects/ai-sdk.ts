@@ -17,6 +17,23 @@ export const aiSdk: Dialect = {
   headers: streamHeaders,
 }
 
+/**
+ * The same stream as a message of its own, for a page that reads it from its first chunk: such a page drops what it
+ * has under the id that comes first, and with it the results of its tools that the answer goes on from.
+ */
+export const aiSdkAgain: Dialect = {
+  ...aiSdk,
+  createEncoder: ({ replyId }) => ownMessage(createEncoder(replyId, 0)),
+}
+
+function ownMessage(encode: Encoder): Encoder {
+  return (delta, seq) => {
+    if (delta.type !== 'start') return encode(delta, seq)
+    const { continues: _, ...start } = delta
+    return encode(start, seq)
+  }
+}
+
 /** The same stream without its first chunks. `count` chunks there are when the reader comes. */
 export function aiSdkFrom(startIndex: number, count: number): Dialect {
   return {

@@ -8,7 +8,7 @@ interface ErrorReport {
     readonly message: string
     readonly type: string
     readonly param: string | null
-    readonly code: string
+    readonly code: string | null
   }
 }
 
@@ -30,7 +30,8 @@ export function refuse(error: ChatError, headers: Readonly<Record<string, string
 
 /** A failure in the middle of a stream, as JSON text. */
 export function errorInStream(delta: Extract<ChatDelta, { type: 'error' }>): string {
-  return JSON.stringify(report(delta, statusFor({ ...delta, status: statusOf(delta.code) })))
+  const { code, status = statusOf(code) } = delta
+  return JSON.stringify(report(delta, statusFor({ code, status })))
 }
 
 function report(failure: Failure, status: number): ErrorReport {
@@ -51,9 +52,13 @@ function typeOf(failure: Failure, status: number): string {
   return status === 403 ? 'permission_error' : 'invalid_request_error'
 }
 
-function codeOf({ code, retryable, upstreamCode }: Failure): string {
+function codeOf({ code, retryable, upstreamCode }: Failure): string | null {
   // What the upstream says of this service's key would be read as said of the client's.
-  if (upstreamCode !== undefined && code !== 'upstream-auth') return upstreamCode
+  if (code === 'upstream-auth') return code
+  // What some upstreams give for a code is a type, which this API says apart.
+  const isType = upstreamCode?.endsWith('_error')
+  if (upstreamCode !== undefined && !isType) return upstreamCode
   if (code === 'rate-limited') return retryable ? 'rate_limit_exceeded' : 'insufficient_quota'
+  if (isType) return null
   return code === 'model-not-allowed' ? 'model_not_found' : code
 }

@@ -1,9 +1,15 @@
 import { isObject, textUpTo, wrong } from '../checks.ts'
+import type { Fields } from '../types.ts'
 
 /** The fields of an object, without those that are null. @throws `ChatError` for what is no object. */
 export function fieldsAt(at: string, value: unknown): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(objectAt(at, value)).filter(([, inner]) => inner !== null))
+}
+
+/** An object as it is. @throws `ChatError` for what is none. */
+export function objectAt(at: string, value: unknown): Fields {
   if (!isObject(value)) throw wrong(at, 'an object', value)
-  return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== null))
+  return value
 }
 
 /** @throws `ChatError` for what is no text. */

@@ -2,14 +2,22 @@ import { wrong } from '../checks.ts'
 import { ChatError } from '../errors.ts'
 import { requireImageUrl, requirePublicUrls } from '../images.ts'
 import type { ChatMessage, Content, ContentPart, Fields, RequestLimits, ToolCall } from '../types.ts'
-import { fieldsAt, idAt, maybe, nameAt, textAt } from './openai-fields.ts'
+import { fieldsAt, idAt, nameAt, textAt } from './openai-fields.ts'
 import { folded, requirePassable, spellings } from './openai-refused.ts'
 
 type Hosts = readonly string[] | '*'
 
-const understood = new Map([
-  ...spellings(['role', 'content', 'tool_calls', 'tool_call_id']),
-  [folded('function_call'), 'tool_calls'],
+const names = ['role', 'content', 'tool_calls', 'tool_call_id']
+const understood = new Map([...spellings(names), [folded('function_call'), 'tool_calls']])
+
+/** Fields of a message that hold words, or pages that an answer cites: no server fetches what they name. */
+const wordy = new Set([
+  'name',
+  'refusal',
+  'annotations',
+  'reasoning',
+  'reasoning_content',
+  'reasoning_details',
 ])
 
 /**
@@ -24,7 +32,11 @@ export function readMessage(message: unknown, at: string, { imageHosts = '*' }: 
     case 'system':
     case 'developer':
     case 'user':
-      return { role, content: readContent(content, `${at}.content`, imageHosts), ...readExtra(rest, at) }
+      return {
+        role,
+        content: readContent(content, `${at}.content`, imageHosts),
+        ...readExtra(rest, at, imageHosts),
+      }
     case 'assistant':
       return readTurn(content, rest, at, imageHosts)
     case 'tool': {
@@ -34,7 +46,7 @@ export function readMessage(message: unknown, at: string, { imageHosts = '*' }: 
         role,
         toolCallId,
         content: readContent(content, `${at}.content`, imageHosts),
-        ...readExtra(others, at),
+        ...readExtra(others, at, imageHosts),
       }
     }
     case 'function': {
@@ -48,8 +60,8 @@ export function readMessage(message: unknown, at: string, { imageHosts = '*' }: 
 
 function readTurn(content: unknown, fields: Fields, at: string, hosts: Hosts): ChatMessage {
   const { tool_calls: calls, ...others } = fields
-  const toolCalls = maybe(readCalls, `${at}.tool_calls`, calls) ?? []
-  const extra = readExtra(others, at)
+  const toolCalls = calls === undefined ? [] : readCalls(calls, `${at}.tool_calls`, hosts)
+  const extra = readExtra(others, at, hosts)
   // A turn can be all calls, or all of what only another field holds: a refusal, thoughts.
   const empty = content === undefined && (toolCalls.length > 0 || extra.extra !== undefined)
   return {
@@ -60,18 +72,28 @@ function readTurn(content: unknown, fields: Fields, at: string, hosts: Hosts): C
   }
 }
 
-function readExtra(fields: Fields, at: string): { readonly extra?: Fields } {
-  const { __proto__: _, ...extra } = fields
-  for (const name of Object.keys(extra)) requirePassable(name, understood, `${at}.`)
+function readExtra(fields: Fields, at: string, hosts: Hosts): { readonly extra?: Fields } {
+  const extra: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(fields)) {
+    // What belongs to messages of another role says nothing when it is empty: some clients always send every field.
+    if (names.includes(name) && isEmpty(value)) continue
+    requirePassable(name, understood, `${at}.`)
+    if (!wordy.has(name)) requirePublicUrls({ [name]: value }, at, hosts)
+    extra[name] = value
+  }
   return Object.keys(extra).length > 0 ? { extra } : {}
 }
 
-function readCalls(at: string, calls: unknown): readonly ToolCall[] {
-  if (!Array.isArray(calls)) throw wrong(at, 'an array', calls)
-  return calls.map((call, index) => readCall(call, `${at}[${index}]`))
+function isEmpty(value: unknown): boolean {
+  return value === '' || (Array.isArray(value) && value.length === 0)
 }
 
-function readCall(call: unknown, at: string): ToolCall {
+function readCalls(calls: unknown, at: string, hosts: Hosts): readonly ToolCall[] {
+  if (!Array.isArray(calls)) throw wrong(at, 'an array', calls)
+  return calls.map((call, index) => readCall(call, `${at}[${index}]`, hosts))
+}
+
+function readCall(call: unknown, at: string, hosts: Hosts): ToolCall {
   // `index` is what streams say; some clients send the pieces back as they joined them.
   const { id, type = 'function', function: fn, index: _, ...others } = fieldsAt(at, call)
   if (type !== 'function') throw wrong(`${at}.type`, '"function"', type)
@@ -80,7 +102,7 @@ function readCall(call: unknown, at: string): ToolCall {
     id: idAt(`${at}.id`, id),
     name: nameAt(`${at}.function.name`, name),
     arguments: textAt(`${at}.function.arguments`, text),
-    ...readExtra(others, at),
+    ...readExtra(others, at, hosts),
   }
 }
 

@@ -2,7 +2,7 @@ import { ChatError } from '../errors.ts'
 
 /**
  * Fields that are no mistake elsewhere, but would be one here, with what to do instead: other names of a limit that
- * this service holds, other ways to choose a model or a server, and what its answers cannot be. Taken from OpenAI's
+ * this service holds, other ways to choose a model, a server or what that fetches, and what its answers cannot be. Taken from OpenAI's
  * API reference, OpenRouter, LiteLLM, vLLM, llama.cpp, Ollama and TGI.
  */
 const refusals: readonly (readonly [fix: string, names: string])[] = [
@@ -15,12 +15,19 @@ const refusals: readonly (readonly [fix: string, names: string])[] = [
   ['Answers are text.', 'audio'],
   [
     'A request asks one model: name it in `model`.',
-    'models model_list fallbacks context_window_fallbacks content_policy_fallbacks route preset engine deployment_id',
+    'models model_list fallbacks context_window_fallbacks content_policy_fallbacks route preset engine deployment_id ' +
+      'provider_options plugins draft_model backend lora lora_path lora_request',
   ],
   [
     'Which server is asked, and with which key, is set on this service.',
-    'api_key api_base base_url api_version api_type azure_endpoint custom_llm_provider provider user_config',
+    'api_key api_base base_url api_version api_type azure_endpoint aws_bedrock_runtime_endpoint ' +
+      'custom_llm_provider provider user_config',
   ],
+  [
+    "What the model's server may fetch from elsewhere is set on this service.",
+    'mcp_servers data_sources kv_transfer_params',
+  ],
+  ['Send images as `image_url` parts of a message.', 'image_data images'],
   ['Headers and queries are set on this service.', 'headers extra_headers extra_query'],
   ['Put its fields into the body itself.', 'extra_body litellm_params options parameters generation_config'],
 ]

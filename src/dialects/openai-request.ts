@@ -12,7 +12,7 @@ import {
 } from '../checks.ts'
 import { ChatError } from '../errors.ts'
 import type { ChatRequest, DialectRequest, Fields, RequestLimits, ToolSpec } from '../types.ts'
-import { fieldsAt, maybe, nameAt, switchAt, textAt } from './openai-fields.ts'
+import { fieldsAt, maybe, nameAt, objectAt, switchAt, textAt } from './openai-fields.ts'
 import { readMessage } from './openai-messages.ts'
 import { requirePassable, spellings } from './openai-refused.ts'
 
@@ -89,7 +89,7 @@ function checkFields(asked: Record<string, unknown>): Fields {
     if (Object.hasOwn(checks, name)) {
       const expectation = checks[name as keyof typeof checks](value) // an own key, just now
       if (expectation !== undefined) throw wrong(name, expectation, value)
-    } else if (!names.has(name) && name !== '__proto__') {
+    } else if (!names.has(name)) {
       requirePassable(name, known)
       extra[name] = value
     }
@@ -128,7 +128,7 @@ function readTool(tool: unknown, index: number): ToolSpec {
   return {
     name: nameAt(`${at}.function.name`, name),
     description: maybe(textAt, `${at}.function.description`, description),
-    parameters: maybe(fieldsAt, `${at}.function.parameters`, parameters),
+    parameters: maybe(objectAt, `${at}.function.parameters`, parameters),
     strict: maybe(switchAt, `${at}.function.strict`, strict),
   }
 }

@@ -3,6 +3,7 @@ import type { ChatDelta, Encoder, EncoderOptions, Fields, FinishReason, Usage } 
 import { errorInStream } from './openai-errors.ts'
 
 type ToolCallDelta = Extract<ChatDelta, { type: 'tool-call' }>
+type Source = Extract<ChatDelta, { type: 'source' }>
 type TextDelta = Extract<ChatDelta, { type: 'text' | 'reasoning' | 'refusal' }>
 
 const fieldOf = { text: 'content', reasoning: 'reasoning_content', refusal: 'refusal' } as const
@@ -18,6 +19,7 @@ export function createEncoder({ replyId, usage: tellsUsage = false }: EncoderOpt
   let textHead = textHeadOf(head)
   let begun = false
   let usage: Usage | undefined
+  const sources: Source[] = []
   const calls = createVisibleCalls(replyId)
 
   function chunk(delta: string, rest = ',"finish_reason":null'): string {
@@ -45,9 +47,11 @@ export function createEncoder({ replyId, usage: tellsUsage = false }: EncoderOpt
     const word = JSON.stringify(
       calls.onlyOurs && reason === 'tool-calls' ? 'stop' : finishReasonOf(reason, raw),
     )
+    const cited =
+      sources.length > 0 ? say(`{"annotations":${JSON.stringify(sources.map(toAnnotation))}}`) : ''
     const last = say('{}', { rest: `,"finish_reason":${word}` })
     const totals = tellsUsage && usage ? event(`${head}[],"usage":${JSON.stringify(toUsage(usage))}}`) : ''
-    return `${last}${totals}${event('[DONE]')}`
+    return `${cited}${last}${totals}${event('[DONE]')}`
   }
 
   return (delta) => {
@@ -69,8 +73,10 @@ export function createEncoder({ replyId, usage: tellsUsage = false }: EncoderOpt
         const call = calls.write(delta)
         return call === '' ? '' : say(`{"tool_calls":[${call}]}`, { content: 'null' })
       }
+      // All at once before the end: the official clients do not join lists of these, one keeps the last alone.
       case 'source':
-        return say(`{"annotations":[${JSON.stringify(toAnnotation(delta))}]}`)
+        sources.push(delta)
+        return ''
       case 'usage':
         usage = delta
         return ''
@@ -154,7 +160,8 @@ function logprobsOf(type: 'text' | 'refusal', logprobs: readonly unknown[]): str
 
 /** Why an answer ended, in OpenAI's words, or in those of the model's server where there is none. */
 export function finishReasonOf(reason: FinishReason, raw: string | undefined): string {
-  if (reason === 'other') return raw || 'stop'
+  // A word of ours, which no client of this API knows: there could be more, as with too few tokens.
+  if (reason === 'other') return raw === 'max-steps' ? 'length' : raw || 'stop'
   if (reason === 'content-filter') return 'content_filter'
   return reason === 'tool-calls' ? 'tool_calls' : reason
 }

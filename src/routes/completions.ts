@@ -13,17 +13,29 @@ const elsewhere: Readonly<Record<string, string>> = {
   embeddings: "Ask the model's own server for embeddings.",
 }
 
-/** OpenAI's API: chat completions and models, with and without `/v1`. */
-export function completionRoutes(
-  service: Service,
-  models: Pick<PrepareOptions, 'model' | 'models'>,
-): readonly Route[] {
-  const { refuse } = openai
+type Models = Pick<PrepareOptions, 'model' | 'models'>
 
+const { refuse } = openai
+
+/** OpenAI's API, with and without `/v1`: chat completions, and a word about what there is not. */
+export function completionRoutes(service: Service): readonly Route[] {
   async function complete({ request }: Call): Promise<HttpReply> {
     return service.answer(openai, await service.read(openai, request), request)
   }
 
+  function point({ id }: Call): never {
+    throw new ChatError('not-found', `There are no ${id} at this address. ${elsewhere[id]}`)
+  }
+
+  return [
+    { method: 'POST', path: /^(?:\/v1)?\/chat\/completions\/?$/, answer: complete, refuse },
+    { method: 'POST', path: /^(?:\/v1)?\/(responses|completions|embeddings)\/?$/, answer: point, refuse },
+    { path: /^\/v1(?:\/|$)/i, refuse },
+  ]
+}
+
+/** The models that a request may name, in OpenAI's words, which clients of every dialect know. */
+export function modelRoutes(models: Models): readonly Route[] {
   function list(): HttpReply {
     return json(200, { object: 'list', data: listedModels(models).map(toModel) })
   }
@@ -33,16 +45,9 @@ export function completionRoutes(
     return json(200, toModel(id))
   }
 
-  function point({ id }: Call): never {
-    throw new ChatError('not-found', `There are no ${id} at this address. ${elsewhere[id]}`)
-  }
-
   return [
-    { method: 'POST', path: /^(?:\/v1)?\/chat\/completions$/, answer: complete, refuse },
-    { method: 'GET', path: /^(?:\/v1)?\/models$/, answer: list, refuse },
-    { method: 'GET', path: /^(?:\/v1)?\/models\/(.+)$/, answer: retrieve, refuse },
-    { method: 'POST', path: /^(?:\/v1)?\/(responses|completions|embeddings)$/, answer: point, refuse },
-    { path: /^\/v1\//, refuse },
+    { method: 'GET', path: /^(?:\/v1)?\/models\/?$/, answer: list, refuse },
+    { method: 'GET', path: /^(?:\/v1)?\/models\/(.+?)\/?$/, answer: retrieve, refuse },
   ]
 }
 

@@ -175,6 +175,48 @@ describe.each(sdks)('a chat of %s', (name, sdk) => {
     }
   })
 
+  test('sees by its error that the answer it comes back to was ended because nobody read it', async () => {
+    const { url, model, cut } = await serve([[hel, 'wait', lo, stop]], { lingerMs: 0 })
+    const chat = chatAt(url)
+    const sent = chat.sendMessage({ text: 'Hi?' })
+    await until(() => answerText(chat) === 'Hel')
+    cut()
+    await sent
+    await until(() => model.open() === 0)
+    const transport = new sdk.DefaultChatTransport({
+      prepareReconnectToStreamRequest: () => ({ api: `${url}/api/chat/${answer(chat)?.id}/stream` }),
+    })
+    const reloaded = chatAt(url, { messages: [question], transport })
+
+    await reloaded.resumeStream()
+
+    expect(reloaded.status).toBe('error')
+    expect(reloaded.error?.message).toBe('The answer was ended because nobody was reading it.')
+    expect(answerText(reloaded)).toBe('Hel')
+  })
+
+  test('knows what an answer cost that failed', async () => {
+    const { url } = await serve([[hel, usage, new ChatError('upstream-error', 'The model broke.')]])
+    const chat = chatAt(url)
+
+    await chat.sendMessage({ text: 'Hi?' })
+
+    expect(chat.error?.message).toBe('The model broke.')
+    expect(answer(chat)?.metadata).toMatchObject({ usage: { inputTokens: 3, outputTokens: 2 } })
+  })
+
+  test('may ask on after a message that held nothing for the model', async () => {
+    const { url, model } = await serve([[hel, stop]])
+    const chat = chatAt(url)
+
+    await chat.sendMessage({ parts: [{ type: 'data-mood', data: { happy: true } }] })
+    expect(chat.error?.message).toMatch(/^`messages\[0\]\.parts` must hold a text or an image/)
+    await chat.sendMessage({ text: 'Hi?' })
+
+    expect(chat.status).toBe('ready')
+    expect(model.asked.map(({ messages }) => messages)).toEqual([[{ role: 'user', content: 'Hi?' }]])
+  })
+
   test('shows why there is no answer', async () => {
     const { url } = await serve([[new ChatError('rate-limited', 'The model is busy.')]])
     const chat = chatAt(url)

@@ -152,6 +152,31 @@ describe('answers', () => {
   })
 })
 
+describe('sources', () => {
+  const cited = ['https://a.example/', 'https://b.example/', 'https://c.example/']
+  const relayed = createRelay({
+    model: 'model-a',
+    async *upstream() {
+      for (const url of cited) {
+        yield { type: 'source', url }
+        yield { type: 'text', text: '[]' }
+      }
+      yield { type: 'finish', reason: 'stop' }
+    },
+  })
+
+  test('are all there when the helper has put a stream together', async () => {
+    const other = client.withOptions({ baseURL: relayed.url })
+
+    const { content, ...message } = await other.chat.completions
+      .stream({ model: 'model-a', messages: [user('hi')] })
+      .finalMessage()
+
+    expect(content).toBe('[][][]')
+    expect(message).toMatchObject({ annotations: cited.map((url) => ({ url_citation: { url } })) })
+  })
+})
+
 describe('tools', () => {
   const asked = { model: 'model-a', messages: [user('What is the weather in Rome?')], tools }
 

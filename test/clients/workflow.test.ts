@@ -40,9 +40,18 @@ describe.skipIf(!WorkflowChatTransport)('WorkflowChatTransport', () => {
   /** A connection breaks when this has passed, and the page has seen it. */
   type Cut = readonly [passed: RegExp, seen: (served: Served) => boolean]
 
-  async function serve(steps: readonly Step[], ...cuts: readonly Cut[]): Promise<Served> {
+  function serve(steps: readonly Step[], ...cuts: readonly Cut[]): Promise<Served> {
+    return serveWith({}, steps, ...cuts)
+  }
+
+  /** With `lingerMs: 0` an answer ends with its connection, and the page comes back only after that. */
+  async function serveWith(
+    { lingerMs }: { readonly lingerMs?: number },
+    steps: readonly Step[],
+    ...cuts: readonly Cut[]
+  ): Promise<Served> {
     const model = script(steps)
-    const server = await host(express().use(relay({ upstream: model.upstream, retries: 0 })))
+    const server = await host(express().use(relay({ upstream: model.upstream, retries: 0, lingerMs })))
     closers.push(server.close)
     let cut = 0
     const proxy = await startCuttingProxy({
@@ -62,6 +71,7 @@ describe.skipIf(!WorkflowChatTransport)('WorkflowChatTransport', () => {
       api: `${proxy.url}/api/chat`,
       fetch: async (input, init) => {
         sentTypes.push(new Request(input, init).headers.get('content-type'))
+        if (lingerMs === 0) await until(() => model.open() === 0)
         const response = await fetch(input, init)
         tails.push(response.headers.get('x-workflow-stream-tail-index'))
         return response
@@ -214,6 +224,21 @@ describe.skipIf(!WorkflowChatTransport)('WorkflowChatTransport', () => {
     expect(answerText(chat)).toBe('Hel')
     // It may look once whether there is more; there is not.
     expect(requests.length).toBeLessThanOrEqual(2)
+  })
+
+  test('shows by an error that an answer was ended while nobody read it', async () => {
+    const { chat, requests } = await serveWith(
+      { lingerMs: 0 },
+      [hel, 'wait', lo, stop],
+      [/Hel/, shows('Hel')],
+    )
+
+    await soon(chat.sendMessage({ text: 'Hi?' }))
+
+    expect(chat.status).toBe('error')
+    expect(chat.error?.message).toBe('The answer was ended because nobody was reading it.')
+    expect(answerText(chat)).toBe('Hel')
+    expect(requests.length).toBeLessThanOrEqual(3)
   })
 
   test('shows why there is no answer', async () => {

@@ -17,10 +17,12 @@ const defaults: Options = {
   chatUrl: undefined,
   production: false,
   imageHosts: undefined,
+  dialects: undefined,
   tools: [],
   maxBodyBytes: 262_144,
   maxMessages: 200,
   maxReplies: undefined,
+  maxSteps: undefined,
   maxOutputTokens: undefined,
   maxEventBytes: 1_048_576,
   maxReplyBytes: 8_388_608,
@@ -96,16 +98,33 @@ describe('a setting is read', () => {
       { CORS_ORIGINS: 'https://a.example, http://localhost:5173' },
       { corsOrigins: ['https://a.example', 'http://localhost:5173'] },
     ],
+    [
+      {
+        CORS_ORIGINS:
+          'tauri://localhost,app://obsidian.md,capacitor://localhost,chrome-extension://abc,vscode-webview://x',
+      },
+      {
+        corsOrigins: [
+          'tauri://localhost',
+          'app://obsidian.md',
+          'capacitor://localhost',
+          'chrome-extension://abc',
+          'vscode-webview://x',
+        ],
+      },
+    ],
     [{ CHAT_URL: 'https://f.example/' }, { chatUrl: 'https://f.example/' }],
     [{ UPSTREAM_API: 'responses' }, { api: 'responses' }],
     [
-      { IMAGE_HOSTS: 'a.example, IMG.b.example,127.0.0.1' },
-      { imageHosts: ['a.example', 'img.b.example', '127.0.0.1'] },
+      { IMAGE_HOSTS: 'a.example, IMG.b.example,127.0.0.1,a.example:8443' },
+      { imageHosts: ['a.example', 'img.b.example', '127.0.0.1', 'a.example:8443'] },
     ],
     [{ IMAGE_HOSTS: '*' }, { imageHosts: '*' }],
+    [{ DIALECTS: ' ai-sdk, events' }, { dialects: ['events', 'ai-sdk'] }],
     [{ TOOLS: '*' }, { tools }],
     [{ TOOLS: ' get_time ,' }, { tools }],
     [{ MAX_MESSAGES: '1' }, { maxMessages: 1 }],
+    [{ MAX_STEPS: '3' }, { maxSteps: 3 }],
     [{ MAX_BODY_BYTES: '1' }, { maxBodyBytes: 1 }],
     [{ MAX_REPLIES: '50' }, { maxReplies: 50 }],
     [{ MAX_OUTPUT_TOKENS: '1000' }, { maxOutputTokens: 1000 }],
@@ -149,9 +168,11 @@ const bad: Record<string, [string, RegExp]> = {
     'https://a.example',
     /^IMAGE_HOSTS must list exact host names such as .*, or \*; got "https:/,
   ],
+  DIALECTS: ['events,grpc', /^DIALECTS must list some of events, openai, ai-sdk; got "grpc"$/],
   TOOLS: ['get_time,fly', /^TOOLS must list tools of handlers\/tools.ts \(get_time\), or be \*; got "fly"$/],
   MAX_MESSAGES: ['0', /^MAX_MESSAGES must be a whole number from 1 /],
   MAX_BODY_BYTES: ['256k', /^MAX_BODY_BYTES must be a whole number from 1 to 1073741824; got "256k"$/],
+  MAX_STEPS: ['0', /^MAX_STEPS must be a whole number from 1 /],
   MAX_REPLIES: ['0', /^MAX_REPLIES must be .* from 1 /],
   MAX_OUTPUT_TOKENS: ['-1', /^MAX_OUTPUT_TOKENS must be /],
   MAX_EVENT_BYTES: ['1e6', /^MAX_EVENT_BYTES must be /],
@@ -190,16 +211,29 @@ describe('a bad value', () => {
     expect(problems({ PORT: 'x'.repeat(1000) })[0]?.length).toBeLessThan(150)
   })
 
-  test.each(['*', 'null', 'https://*.example', 'a.example', 'HTTPS://A.EXAMPLE', 'file:///'])(
-    'of an origin that no browser sends is refused: %s',
-    (origin) => {
-      expect(problems({ CORS_ORIGINS: `https://good.example,${origin}` })).toHaveLength(1)
-    },
-  )
+  test.each([
+    '*',
+    'null',
+    'https://*.example',
+    'a.example',
+    'HTTPS://A.EXAMPLE',
+    'file:///',
+    'file://a',
+    'https://a.example:443',
+    'tauri://localhost/',
+    'tauri://',
+    'Tauri://localhost',
+    'app://*',
+    'app:a',
+  ])('of an origin that no browser sends is refused: %s', (origin) => {
+    expect(problems({ CORS_ORIGINS: `https://good.example,${origin}` })).toHaveLength(1)
+  })
 
   test.each([
     '*.example',
     'a.example:443',
+    'a.example:',
+    'a.example:99999',
     'a.example/',
     'user@a.example',
     'ä.example',

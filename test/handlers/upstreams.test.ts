@@ -41,6 +41,16 @@ test('every field is read, and the key from the variable that is named', () => {
   expect(upstreams).toEqual([{ ...a, ...rest, apiKey: 'sk-a' }, b])
 })
 
+test('a list of models with * in it is no list: any model', () => {
+  const { upstreams, model, models } = options([
+    { ...a, models: ['*'] },
+    { ...b, models: ['x', '*'] },
+  ])
+
+  expect(upstreams).toEqual([a, b])
+  expect({ model, models }).toEqual({ model: 'gpt-4.1-mini', models: ['gpt-4.1-mini'] })
+})
+
 test('a file is read where the value is its path', () => {
   const path = join(directory, 'upstreams.json')
   writeFileSync(path, `\uFEFF${JSON.stringify([a, b], null, 2)}\n`)
@@ -85,6 +95,12 @@ const rows: [string, unknown, RegExp][] = [
   ['missing address', { name: 'b' }, /^UPSTREAMS\[1\]\.baseURL is missing$/],
   ['address that is none', { ...b, baseURL: 'canary' }, /\.baseURL must be a URL that begins with http/],
   ['address of a file', { ...b, baseURL: 'file:///canary' }, /\.baseURL must be a URL that begins with http/],
+  ['address with a fragment', { ...b, baseURL: 'https://b/v1#canary' }, /\.baseURL must not have a # in it$/],
+  [
+    'address with an empty fragment',
+    { ...b, baseURL: 'https://b/v1#' },
+    /\.baseURL must not have a # in it$/,
+  ],
   ['address that is a number', { ...b, baseURL: 1 }, /\.baseURL must be a URL /],
   [
     'address with a key',

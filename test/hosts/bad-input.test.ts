@@ -53,7 +53,7 @@ const rows: Readonly<
     415,
     { code: 'unsupported-media-type', message: /got "text\/plain"/ },
   ],
-  'an empty body': [text(''), 400, { code: 'invalid-json', message: /empty; expected JSON/ }],
+  'an empty body': [text(''), 400, { code: 'invalid-json', message: /empty; expected a JSON object/ }],
   'a body one byte over 256 KiB': [
     text(sized(kiB256 + 1)),
     413,
@@ -163,11 +163,6 @@ const rows: Readonly<
     post({ prompt: 'Hi', tools: [] }),
     400,
     { code: 'invalid-request', param: 'tools', message: /`tools` is not a field/ },
-  ],
-  'a field called __proto__': [
-    text('{"prompt":"Hi","__proto__":{"model":"x"}}'),
-    400,
-    { code: 'invalid-request', param: '__proto__', message: /not a field/ },
   ],
   'a stream that is no boolean': [
     post({ prompt: 'Hi', stream: 'yes' }),

@@ -2,7 +2,14 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { streamChat } from '../../src/chat.ts'
 import { ChatError } from '../../src/errors.ts'
-import { type ChatDelta, isTerminal, type Upstream, type UpstreamDelta } from '../../src/types.ts'
+import { createToolbox, type Toolbox } from '../../src/tools.ts'
+import {
+  type ChatDelta,
+  type ChatMessage,
+  isTerminal,
+  type Upstream,
+  type UpstreamDelta,
+} from '../../src/types.ts'
 import { all, asking, hel, lo, script, soon, type Step, stop, until } from './kit.ts'
 
 const busy = new ChatError('upstream-unavailable', 'Busy.', { retryAfterMs: 0 })
@@ -21,6 +28,14 @@ function run(upstream: Upstream, more: Run = {}): Promise<ChatDelta[]> {
 
 test('an answer is start, what the upstream says, and its finish', async () => {
   expect(await run(script([hel, lo, stop]).upstream)).toEqual([started, hel, lo, stop])
+})
+
+test('whoever is told of a failure may fail: the answer has its end', async () => {
+  const onError = (): never => {
+    throw new Error('the log is full')
+  }
+
+  expect(await run(script([busy]).upstream, { onError })).toMatchObject([started, { type: 'error' }])
 })
 
 test('nothing after a finish is passed on', async () => {
@@ -63,6 +78,67 @@ test.each<[string, Step[], Partial<ChatDelta>]>([
   expect(deltas.at(-1)).toMatchObject(terminal)
   expect(JSON.stringify(deltas)).not.toContain('secret')
   expect(errors.map(({ code }) => code)).toEqual([(terminal as { code: string }).code])
+})
+
+test('a failure is told with its field and with the word of the upstream', async () => {
+  const failure = new ChatError('upstream-rejected', 'No.', {
+    param: 'top_k',
+    upstreamCode: 'bad_value',
+    status: 422,
+  })
+
+  expect((await run(script([failure]).upstream)).at(-1)).toEqual({
+    type: 'error',
+    code: 'upstream-rejected',
+    message: 'No.',
+    retryable: false,
+    param: 'top_k',
+    upstreamCode: 'bad_value',
+    status: 422,
+  })
+  expect((await run(script([new ChatError('upstream-error', 'No.')]).upstream)).at(-1)).toEqual({
+    type: 'error',
+    code: 'upstream-error',
+    message: 'No.',
+    retryable: true,
+  })
+})
+
+describe('a place that an upstream names', () => {
+  const tools = createToolbox([{ name: 'f', schema: { type: 'object' } }])
+  const user = { role: 'user', content: 'hi' } as const
+  const system = { role: 'system', content: 'Be kind.' } as const
+
+  test.each<[string, string | undefined, readonly ChatMessage[], Toolbox | undefined]>([
+    ['messages[0].content', 'messages[0].content', [user], tools],
+    ['messages[1].content', undefined, [system, user], undefined],
+    ['messages', 'messages', [system, user], tools],
+    ['tools[0].function', 'tools[0].function', [system, user], undefined],
+    ['tools[0].function', undefined, [user], tools],
+    ['input[0]', undefined, [user], undefined],
+    ['top_k', 'top_k', [system, user], tools],
+  ])('in %s is told as %s', async (param, told, messages, ownTools) => {
+    const failure = new ChatError('upstream-rejected', 'No.', { param, status: 422, upstreamCode: 'x' })
+    const errors: ChatError[] = []
+    const { upstream } = script([failure])
+    const onError = (error: ChatError) => void errors.push(error)
+
+    const deltas = await all(
+      streamChat(asking('', { messages }), {
+        upstream,
+        signal: new AbortController().signal,
+        id: 'r-1',
+        tools: ownTools,
+        onError,
+      }),
+    )
+
+    const fields = { code: 'upstream-rejected', message: 'No.', upstreamCode: 'x' }
+    expect(deltas.at(-1)).toMatchObject(fields)
+    expect(deltas.at(-1)).toHaveProperty('type', 'error')
+    expect((deltas.at(-1) as { param?: string }).param).toBe(told) // an error, just now
+    expect(errors).toEqual([expect.objectContaining({ ...fields, status: 422, param: told })])
+  })
 })
 
 test.each<[string, unknown, Partial<ChatDelta>]>([

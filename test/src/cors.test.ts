@@ -65,6 +65,69 @@ describe('where browsers say where a request comes from', () => {
   })
 })
 
+describe('a stop, which is asked without a preflight', () => {
+  const host = 'relay.example:3000'
+  const evil = 'http://evil.example'
+
+  test.each<[who: string, headers: Record<string, string>, status: number]>([
+    ['a foreign page on plain http', { origin: evil, host }, 403],
+    ['a sandboxed frame', { origin: 'null', host }, 403],
+    ['a foreign form', { origin: evil, 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' }, 403],
+    ['our own page', { origin: `http://${host}`, host }, 404],
+    ['a listed page', { origin: listed, host }, 404],
+    ['a program', { host }, 404],
+  ])('by %s is answered with its due', async (_, headers, status) => {
+    for (const url of ['/chat/r1/stop', '/api/chat/c1/stop', '/api/chat/c1/stop?x=1']) {
+      expect((await answer(url, headers, { method: 'POST' })).reply.status).toBe(status)
+    }
+  })
+})
+
+describe('JSON that says it is plain text, as a chat of the AI SDK may send it', () => {
+  const messages = [{ id: 'u1', role: 'user', parts: [{ type: 'text', text: 'Hi?' }] }]
+  const plain = { 'content-type': 'text/plain;charset=UTF-8' }
+
+  test.each<[who: string, headers: Record<string, string>, status: number]>([
+    ['a listed page', { origin: listed, 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors' }, 200],
+    ['a listed page of our site', { origin: listed, 'sec-fetch-site': 'same-site' }, 200],
+    ['a listed page on plain http', { origin: listed, host: 'relay.example' }, 200],
+    ['a page that is not listed, on plain http', { origin: 'http://a.example', host: 'relay.example' }, 415],
+    ['a page that is not listed', { origin: 'https://a.example', 'sec-fetch-site': 'cross-site' }, 403],
+  ])('from %s is answered with its due', async (_, headers, status) => {
+    const { reply, asked } = await answer(
+      '/api/chat',
+      { ...plain, ...headers },
+      { method: 'POST', body: { messages } },
+    )
+
+    expect([reply.status, asked]).toEqual([status, status === 200 ? 1 : 0])
+  })
+})
+
+describe('a cache is told that answers differ by origin', () => {
+  const foreign = { origin: 'https://a.example', 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors' }
+  const preflight = { 'access-control-request-method': 'POST' }
+
+  test.each<[who: string, headers: Record<string, string>, more?: Asking]>([
+    ['a listed page', { origin: listed }],
+    ['a page that is refused', foreign],
+    ['a page that may not preflight', { ...foreign, ...preflight }, { method: 'OPTIONS' }],
+    ['a page that may', { origin: listed, ...preflight }, { method: 'OPTIONS' }],
+    ['a program', {}],
+  ])('for %s, where some are listed', async (_, headers, more) => {
+    expect((await answer('/healthz', headers, more)).reply.headers).toMatchObject({ vary: 'origin' })
+  })
+
+  test.each<[who: string, headers: Record<string, string>]>([
+    ['a page', foreign],
+    ['a program', {}],
+  ])('and %s is told nothing where none are', async (_, headers) => {
+    const handler = withCors(createHandler({ upstream: script([stop]).upstream, model: 'm' }))
+
+    expect((await handler(http('/healthz', { headers }))).headers).not.toHaveProperty('vary')
+  })
+})
+
 describe("in somebody's own app", () => {
   const foreign = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors' }
   const preflight = { origin: listed, 'access-control-request-method': 'POST' }

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest'
 import { ChatError } from '../../src/errors.ts'
-import { createHandler, type HandlerOptions } from '../../src/handler.ts'
+import { createHandler, type DialectName, type HandlerOptions } from '../../src/handler.ts'
 import type { HttpReply } from '../../src/types.ts'
 import {
   type Asking,
@@ -336,4 +336,29 @@ test('it never rejects, whatever a request or a store does', async () => {
     expect([reply.status, (await textOf(reply)).includes('secret')]).toEqual([500, false])
   }
   await until(() => onError.mock.calls.length >= requests.length)
+})
+
+test.each<[readonly DialectName[], readonly number[]]>([
+  [
+    ['events', 'openai', 'ai-sdk'],
+    [200, 200, 200],
+  ],
+  [['events'], [200, 404, 404]],
+  [['openai'], [404, 200, 404]],
+  [['ai-sdk'], [404, 404, 200]],
+  [[], [404, 404, 404]],
+])('of the dialects %j are spoken, and models are listed all the same', async (dialects, statuses) => {
+  const { upstream } = script([hel, stop])
+  const handler = createHandler({ upstream, model: 'm', dialects })
+  const parts = [{ type: 'text', text: 'hi' }]
+  const asked = [
+    http('/chat', { body: { prompt: 'hi' } }),
+    http('/v1/chat/completions', { body: { messages: [{ role: 'user', content: 'hi' }] } }),
+    http('/api/chat', { body: { messages: [{ id: 'u', role: 'user', parts }] } }),
+  ]
+
+  const replies = await Promise.all(asked.map(handler))
+
+  expect(replies.map(({ status }) => status)).toEqual(statuses)
+  expect((await handler(http('/v1/models'))).status).toBe(200)
 })

@@ -124,6 +124,10 @@ describe('images on other hosts', () => {
     'https://wiki.corp/',
     'https://wiki.intranet/',
     'https://kubernetes.default.svc/',
+    'https://kubernetes.default/',
+    'https://dns.kube-system/',
+    'https://db.cluster/',
+    'https://machine.localdomain6/',
     'https://kubernetes.default.svc.cluster.local/',
     'https://db.test/',
     'https://metadata/',
@@ -222,7 +226,13 @@ describe('addresses in what nobody here understands', () => {
     [{ a: 'http:images.example' }, 'part.a'],
     [{ a: 'ht\ntp:\r\n//10.0.0.1/' }, 'part.a'],
     [{ a: 'https:\\\\10.0.0.1/' }, 'part.a'],
-    [{ a: 'http://10.0.0.1/ and more' }, 'part.a'],
+    [{ a: 'http://10.0.0.1/ \n' }, 'part.a'],
+    [{ url: '//10.0.0.1/' }, 'part.url'],
+    [{ url: '/etc/passwd' }, 'part.url'],
+    [{ url: '' }, 'part.url'],
+    [{ video_url: 'http://10.0.0.1/ and more' }, 'part.video_url'],
+    [{ Audio_URL: ['https://images.example/', 'localhost:80'] }, 'part.Audio_URL[1]'],
+    [{ text: { url: 'http://10.0.0.1/' } }, 'part.text.url'],
   ])('%j is refused by its path', (value, param) => {
     expect(() => requirePublicUrls(value, 'part', '*')).toThrowError(
       expect.objectContaining({ param }) as ChatError,
@@ -233,6 +243,14 @@ describe('addresses in what nobody here understands', () => {
     { input_audio: { data: 'UklGRg==', format: 'wav' } },
     { file: { file_data: 'data:application/pdf;base64,JVBERg==', filename: 'a.pdf' } },
     { video_url: { url: 'https://videos.example/a.mp4' } },
+    { video_url: ' data:video/mp4;base64,AAAA', curl: 'x', URLs: 'none' },
+    { a: 'http://10.0.0.1/ and more', b: 'https://localhost is this machine' },
+    {
+      text: 'http://10.0.0.1/',
+      thinking: 'http://localhost',
+      refusal: 'ftp://a',
+      x: [{ text: 'file:///a' }],
+    },
     { note: 'see http://localhost/', text: 'File: a.txt', ratio: '16:9', flag: true, none: null, count: 3 },
   ])('%j passes', (value) => {
     expect(() => requirePublicUrls(value, 'part', '*')).not.toThrow()

@@ -259,7 +259,11 @@ describe('JSON', () => {
   }
 
   test.each(['', ' \n'])('that is empty is refused: %j', (text) => {
-    expect(refusal(() => parseJson(text))).toMatchObject({ code: 'invalid-json', status: 400 })
+    expect(refusal(() => parseJson(text))).toMatchObject({
+      code: 'invalid-json',
+      status: 400,
+      message: 'The body is empty; expected a JSON object.',
+    })
   })
 
   test.each([`{"prompt":"${canary}`, `{"prompt":${canary}}`, canary, '{"a":1,}', "{'a':1}", '\u0000'])(
@@ -285,6 +289,33 @@ describe('JSON', () => {
     expect(refusal(() => parseJson(nested(33, ['{"a":', '}']).replace(':}', ':1}'))).code).toBe(
       'limit-exceeded',
     )
+  })
+
+  test.each([
+    ['response_format', 96],
+    ['tools', 96],
+    ['messages', 31],
+    ['Tools', 31],
+  ])('may be so deep below `%s`: %i', (name, depth) => {
+    expect(parseJson(`{"${name}":${nested(depth)}}`)).toBeDefined()
+    expect(refusal(() => parseJson(`{"${name}":${nested(depth + 1)}}`)).message).toMatch(
+      /^The body is nested more than 32 levels deep \(96 below `response_format` and `tools`\)\.$/,
+    )
+    expect(refusal(() => parseJson(`[{"${name}":${nested(32)}}]`)).code).toBe('limit-exceeded')
+  })
+
+  test.each([
+    '__proto__',
+    '\\u005f_proto__',
+    '__prot\\u006F__',
+    '__\\u0070roto__',
+    '__p\\u0072oto__',
+    '__pro\\u0074o__',
+  ])('loses a key %s at every level, and nothing else', (key) => {
+    const text = `{"a":[{"${key}":{"b":1},"c":"_"}],"${key}":null,"d":{"${key}":[],"e":[null,"\\u00e9"]}}`
+
+    expect(JSON.stringify(parseJson(text))).toBe('{"a":[{"c":"_"}],"d":{"e":[null,"é"]}}')
+    expect(parseJson(`{"a":"${key}"}`)).toEqual({ a: '__proto__' })
   })
 
   test('that is nested without end, or very wide, is answered quickly', () => {

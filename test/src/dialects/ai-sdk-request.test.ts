@@ -8,6 +8,7 @@ const said = (text: string) => ({ type: 'text', text })
 const user = (...parts: unknown[]) => ({ id: 'u1', role: 'user', parts })
 const assistant = (...parts: unknown[]) => ({ id: 'a1', role: 'assistant', parts })
 const hi = user(said('Hi'))
+const mood = { type: 'data-mood', data: 1 }
 const called = {
   type: 'tool-weather',
   toolCallId: 'c1',
@@ -70,9 +71,7 @@ describe('a message of a person', () => {
   test('is its texts and images, in order', () => {
     const image = { type: 'file', mediaType: 'image/png', url: pixel, filename: 'a.png' }
 
-    expect(
-      conversation(user(image, said('What is'), said(''), said('this?'), { type: 'data-mood', data: 1 })),
-    ).toEqual([
+    expect(conversation(user(image, said('What is'), said(''), said('this?'), mood))).toEqual([
       {
         role: 'user',
         content: [
@@ -97,6 +96,16 @@ describe('a message of a person', () => {
     const { chat } = readUiRequest(body, { ...limits, imageHosts: ['images.example'] })
 
     expect(chat.messages).toEqual([{ role: 'user', content: [{ type: 'image', url }] }])
+  })
+})
+
+describe('a message of a person without a text or an image', () => {
+  test.each([
+    ['before another question', [hi, user(mood), hi], 2],
+    ['before an answer that goes on', [user(mood), assistant(said('Well,'))], 1],
+  ])('is left out %s', (_, messages, count) => {
+    expect(conversation(...messages)).toHaveLength(count)
+    expect(JSON.stringify(conversation(...messages))).not.toContain('mood')
   })
 })
 
@@ -153,6 +162,35 @@ describe('a message of the model', () => {
         toolCalls: [{ id: 'c3', name: 'weather', arguments: '{"city":"Rome"}' }],
       },
       { role: 'tool', toolCallId: 'c3', content: 'No such city.' },
+      { role: 'assistant', content: '21.' },
+    ])
+  })
+
+  test('tells with the calls of a step what the model thought in it, and nothing of other steps', () => {
+    const thought = (text: string) => ({ type: 'reasoning', text, state: 'done' })
+
+    expect(
+      answered(
+        { type: 'step-start' },
+        thought('Who?'),
+        said('Well.'),
+        { type: 'step-start' },
+        thought('The weather '),
+        thought('is asked.'),
+        { type: 'reasoning', text: 7 },
+        called,
+        { type: 'step-start' },
+        thought('Done.'),
+        said('21.'),
+      ),
+    ).toEqual([
+      {
+        role: 'assistant',
+        content: 'Well.',
+        reasoning: 'The weather is asked.',
+        toolCalls: [{ id: 'c1', name: 'weather', arguments: '{"city":"Rome"}' }],
+      },
+      { role: 'tool', toolCallId: 'c1', content: '{"degrees":21}' },
       { role: 'assistant', content: '21.' },
     ])
   })
@@ -223,12 +261,14 @@ describe('a request is refused', () => {
     [{ messages: ['hi'] }, 'messages[0]', /must be an object/],
     [{ messages: [{ role: 'bot', parts: [] }] }, 'messages[0].role', /one of "user", "assistant"; got "bot"/],
     [{ messages: [{ role: 'user', content: 'Hi' }] }, 'messages[0].parts', /must be an array; got nothing/],
-    [{ messages: [user()] }, 'messages[0].parts', /an array with a text or an image in it/],
+    [{ messages: [user()] }, 'messages[0].parts', /must hold a text or an image: other parts mean nothing/],
     [
       { messages: [hi, user(said(''), { type: 'reasoning', text: 'x' })] },
       'messages[1].parts',
-      /a text or an image/,
+      /must hold a text or an image/,
     ],
+    [{ messages: [hi, user(mood)] }, 'messages[1].parts', /must hold a text or an image/],
+    [{ messages: [user(mood), assistant()] }, 'messages', /a message with words/],
     [{ messages: [user('x')] }, 'messages[0].parts[0]', /must be an object/],
     [{ messages: [user({ text: 'x' })] }, 'messages[0].parts[0].type', /must be a string/],
     [{ messages: [assistant({ type: 'text' })] }, 'messages[0].parts[0].text', /must be a string/],

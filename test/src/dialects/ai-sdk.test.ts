@@ -130,6 +130,27 @@ describe('the frames of an answer', () => {
     ])
   })
 
+  test('say that an answer is not whole which ended because nobody read it', () => {
+    const abandoned: ChatDelta = { type: 'finish', reason: 'cancelled', raw: 'abandoned' }
+
+    expect(frames([start, text('a'), abandoned]).slice(4)).toEqual([
+      { type: 'text-end', id: 'text-1' },
+      { type: 'error', errorText: 'The answer was ended because nobody was reading it.' },
+      '[DONE]',
+    ])
+  })
+
+  test('tell the usage of an answer that failed before its error', () => {
+    const usage: ChatDelta = { type: 'usage', inputTokens: 3, outputTokens: 4 }
+    const failed: ChatDelta = { type: 'error', code: 'deadline', message: 'Too late.', retryable: true }
+
+    expect(frames([start, usage, failed]).slice(2)).toEqual([
+      { type: 'message-metadata', messageMetadata: { usage: { inputTokens: 3, outputTokens: 4 } } },
+      { type: 'error', errorText: 'Too late.' },
+      '[DONE]',
+    ])
+  })
+
   test('end with the error of an answer that failed', () => {
     const failed: ChatDelta = {
       type: 'error',
@@ -179,6 +200,7 @@ describe('a call', () => {
     { type: 'finish', reason: 'length' },
     { type: 'finish', reason: 'content-filter' },
     { type: 'finish', reason: 'cancelled' },
+    { type: 'finish', reason: 'other', raw: 'cut' },
     { type: 'error', code: 'upstream-error', message: 'No.', retryable: false },
   ])('of an answer that was cut is never shown as complete: $type $reason', (end) => {
     const shown = frames([start, call({ ...weather, arguments: '{"a":1}' }), end])
@@ -266,6 +288,15 @@ describe('a call that this service runs', () => {
       output,
       ...fields,
     })
+  })
+
+  test('keeps its result in an answer that ended for a reason that nobody knows', () => {
+    const result: ChatDelta = { type: 'tool-result', id: 'call-1', result: 21 }
+
+    expect(inside(mine, result, { type: 'finish', reason: 'other' }).slice(-2)).toEqual([
+      { type: 'tool-input-available', toolName: 'weather', input: { city: 'Rome' }, ...fields },
+      { type: 'tool-output-available', output: 21, ...fields },
+    ])
   })
 
   test('tells what went wrong', () => {

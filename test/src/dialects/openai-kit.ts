@@ -51,7 +51,7 @@ export interface ErrorReport {
   readonly message: string
   readonly type: string
   readonly param: string | null
-  readonly code: string
+  readonly code: string | null
 }
 
 /** The error object of a refusal, which has the shape of OpenAI's API and nothing else. */

@@ -46,6 +46,14 @@ test.each<[object, object]>([
     { role: 'assistant', content: null, refusal: 'no' },
     { role: 'assistant', content: '', extra: { refusal: 'no' } },
   ],
+  [
+    { role: 'user', content: 'a', tool_calls: [], tool_call_id: '' },
+    { role: 'user', content: 'a' },
+  ],
+  [
+    { role: 'assistant', content: 'a', tool_call_id: '' },
+    { role: 'assistant', content: 'a' },
+  ],
 ])('%j becomes %j', (message, expected) => {
   expect(readMessage(message)).toEqual(expected)
 })
@@ -154,7 +162,18 @@ test.each<[unknown, string, RegExp]>([
     /https/,
   ],
   [{ role: 'user', content: 'a', Content: [{}] }, '.Content', /Use `content`/],
-  [{ role: 'user', content: 'a', tool_calls: [] }, '.tool_calls', /another role/],
+  [{ role: 'user', content: 'a', tool_calls: [call] }, '.tool_calls', /another role/],
+  [{ role: 'user', content: 'a', tool_call_id: 'c' }, '.tool_call_id', /another role/],
+  [{ role: 'user', content: 'a', Content: '' }, '.Content', /Use `content`/],
+  [{ role: 'user', content: 'a', images: ['http://10.0.0.1/'] }, '.images[0]', /https/],
+  [{ role: 'user', content: 'a', image_url: '//10.0.0.1/' }, '.image_url', /https/],
+  [{ role: 'tool', tool_call_id: 'c', content: 'a', x: { y: 'file:///a' } }, '.x.y', /https/],
+  [{ role: 'assistant', content: 'a', audio: { url: 'https://localhost/' } }, '.audio.url', /IMAGE_HOSTS/],
+  [
+    { role: 'assistant', tool_calls: [call, { ...call, extra_content: { file: 'ftp://a.example/' } }] },
+    '.tool_calls[1].extra_content.file',
+    /https/,
+  ],
   [{ role: 'tool', content: 'a' }, '.tool_call_id', /a string/],
   [{ role: 'tool', tool_call_id: 'c' }, '.content', /a string/],
   [{ role: 'assistant' }, '.content', /a string/],
@@ -172,6 +191,19 @@ test.each<[unknown, string, RegExp]>([
 
   expect(refusal.param).toBe(`messages[1]${path}`)
   expect(refusal.message).toMatch(words)
+})
+
+test('words may begin with any address, and an answer may have cited any page', () => {
+  const extra = {
+    name: 'http://localhost',
+    refusal: 'http://localhost/',
+    reasoning: 'file:///etc/hosts',
+    reasoning_content: 'http://10.0.0.1',
+    reasoning_details: [{ type: 'reasoning.text', text: 'a', data: 'ftp://a' }],
+    annotations: [{ type: 'url_citation', url_citation: { url: 'http://a.example/' } }],
+  }
+
+  expect(readMessage({ role: 'assistant', content: 'a', ...extra })).toHaveProperty('extra', extra)
 })
 
 test('images come from any public host, or from those that are named', () => {

@@ -55,6 +55,10 @@ describe('fields of a request', () => {
       { tools: [{ type: 'function', function: { name: 'f', description: null }, note: 1 }] },
       { tools: [{ name: 'f' }] },
     ],
+    [
+      { tools: [{ type: 'function', function: { name: 'f', parameters: { default: null, enum: [null] } } }] },
+      { tools: [{ name: 'f', parameters: { default: null, enum: [null] } }] },
+    ],
   ])('%j becomes %j', (fields, expected) => {
     expect(readWith(fields)).toMatchObject(expected)
     expect(readWith(fields)).not.toHaveProperty('extra')
@@ -155,7 +159,21 @@ describe('ways around what this service holds', () => {
     ['models', 'model'],
     ['fallbacks', 'model'],
     ['route', 'model'],
+    ['providerOptions', 'model'],
+    ['provider_options', 'model'],
+    ['plugins', 'model'],
+    ['draft_model', 'model'],
+    ['backend', 'model'],
+    ['lora', 'model'],
+    ['lora_path', 'model'],
+    ['lora_request', 'model'],
     ['provider', 'server'],
+    ['aws_bedrock_runtime_endpoint', 'server'],
+    ['mcp_servers', 'fetch'],
+    ['data_sources', 'fetch'],
+    ['kv_transfer_params', 'fetch'],
+    ['image_data', '`image_url`'],
+    ['images', '`image_url`'],
     ['api_key', 'server'],
     ['api_base', 'server'],
     ['base_url', 'server'],

@@ -108,7 +108,6 @@ describe('the first chunk', () => {
     ['text', say('a'), ''],
     ['reasoning', { type: 'reasoning', text: 'a' }, ''],
     ['a refusal', { type: 'refusal', text: 'a' }, ''],
-    ['a source', { type: 'source', url: 'https://a.example/' }, ''],
     ['a call', call, null],
     ['the end', stop, ''],
   ])('waits for %s and says who speaks', (_, delta, content) => {
@@ -124,12 +123,30 @@ describe('the first chunk', () => {
 
   test.each<[string, ChatDelta]>([
     ['usage', usage],
+    ['a source', { type: 'source', url: 'https://a.example/' }],
     ['an empty text', say('')],
     ['a result of a tool of the service', { type: 'tool-result', id: 'c', result: 1 }],
     ['a call that the service makes', { ...call, server: true }],
   ])('does not come for %s', (_, delta) => {
     expect(encode([start, delta])).toBe('')
   })
+})
+
+test('sources come together, in the chunk before the last', () => {
+  const cite = (url: string): ChatDelta => ({ type: 'source', url })
+  const text = encode([start, cite('https://a.example/'), say('a'), cite('https://b.example/'), stop])
+
+  expect(deltasOf(text)).toEqual([
+    { role: 'assistant', content: '' },
+    { content: 'a' },
+    {
+      annotations: ['https://a.example/', 'https://b.example/'].map((url) => ({
+        type: 'url_citation',
+        url_citation: { url, title: url, start_index: 0, end_index: 0 },
+      })),
+    },
+    {},
+  ])
 })
 
 describe('tool calls', () => {
@@ -181,6 +198,7 @@ test.each<[UpstreamDelta, string]>([
   [{ type: 'finish', reason: 'other' }, 'stop'],
   [{ type: 'finish', reason: 'other', raw: '' }, 'stop'],
   [{ type: 'finish', reason: 'other', raw: 'recitation' }, 'recitation'],
+  [{ type: 'finish', reason: 'other', raw: 'max-steps' }, 'length'],
 ])('%j is written as %s', (delta, reason) => {
   expect(chunksOf(encode([start, say('a'), delta])).at(-1)?.choices[0]?.finish_reason).toBe(reason)
 })
@@ -197,6 +215,33 @@ test.each<[ChatDelta, object]>([
   [
     { type: 'error', code: 'rate-limited', message: 'Spent.', retryable: false },
     { message: 'Spent.', type: 'insufficient_quota', param: null, code: 'insufficient_quota' },
+  ],
+  [
+    {
+      type: 'error',
+      code: 'upstream-error',
+      message: 'Too long.',
+      retryable: false,
+      param: 'messages',
+      upstreamCode: 'context_length_exceeded',
+      status: 400,
+    },
+    {
+      message: 'Too long.',
+      type: 'invalid_request_error',
+      param: 'messages',
+      code: 'context_length_exceeded',
+    },
+  ],
+  [
+    {
+      type: 'error',
+      code: 'upstream-error',
+      message: 'No.',
+      retryable: false,
+      upstreamCode: 'api_error',
+    },
+    { message: 'No.', type: 'server_error', param: null, code: null },
   ],
   [
     { type: 'finish', reason: 'cancelled' },
@@ -313,7 +358,14 @@ describe('what is written is what our own reader of this API understands', () =>
         (steps, sum, end, cuts) => {
           const said = [...toDeltas(steps), { type: 'usage' as const, ...sum }, end]
 
-          expect(readBack(encode([start, ...said], { usage: true }), cuts)).toEqual(said)
+          const read = readBack(encode([start, ...said], { usage: true }), cuts)
+
+          // Sources are told at the end: apart from the others they have their order.
+          for (const cited of [true, false]) {
+            const part = (deltas: readonly UpstreamDelta[]) =>
+              deltas.filter(({ type }) => (type === 'source') === cited)
+            expect(part(read)).toEqual(part(said))
+          }
         },
       ),
       { numRuns: 500 },

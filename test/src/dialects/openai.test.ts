@@ -41,6 +41,7 @@ describe('a whole answer as a document', () => {
     [{ finishReason: 'content-filter' }, { finish_reason: 'content_filter' }],
     [{ finishReason: 'length' }, { finish_reason: 'length' }],
     [{ finishReason: 'other', rawFinishReason: 'recitation' }, { finish_reason: 'recitation' }],
+    [{ finishReason: 'other', rawFinishReason: 'max-steps' }, { finish_reason: 'length' }],
     [{ finishReason: 'other' }, { finish_reason: 'stop' }],
     [{ logprobs: { text: [1] } }, { logprobs: { content: [1], refusal: null } }],
     [{ logprobs: { refusal: [1] } }, { logprobs: { content: null, refusal: [1] } }],
@@ -147,6 +148,21 @@ test.each<[ErrorCode, ChatErrorOptions, object]>([
     'upstream-rejected',
     { upstreamCode: 'context_length_exceeded' },
     { status: 400, code: 'context_length_exceeded' },
+  ],
+  [
+    'upstream-error',
+    { upstreamCode: 'server_error' },
+    { status: 502, type: 'server_error', code: null, retry: 'true' },
+  ],
+  [
+    'rate-limited',
+    { upstreamCode: 'rate_limit_error' },
+    { status: 429, type: 'rate_limit_error', code: 'rate_limit_exceeded', retry: 'true' },
+  ],
+  [
+    'upstream-auth',
+    { upstreamCode: 'authentication_error' },
+    { status: 502, type: 'server_error', code: 'upstream-auth' },
   ],
   [
     'upstream-auth',

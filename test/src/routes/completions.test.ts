@@ -46,9 +46,9 @@ describe.each(['/v1', ''])('at %j', (base) => {
       object: 'list',
       data: [{ id: 'm' }, { id: 'org/model:free' }, { id: 'a b' }],
     })
-    for (const name of ['m', 'org/model:free', 'org%2Fmodel%3Afree', 'a%20b']) {
+    for (const name of ['m', 'org/model:free', 'org/model:free/', 'org%2Fmodel%3Afree', 'a%20b']) {
       expect(await json(await ask(`${base}/models/${name}`))).toEqual({
-        id: decodeURIComponent(name),
+        id: decodeURIComponent(name).replace(/\/$/, ''),
         object: 'model',
         created: 0,
         owned_by: 'deltarelay',
@@ -56,7 +56,7 @@ describe.each(['/v1', ''])('at %j', (base) => {
     }
   })
 
-  test.each(['M', 'm/', 'org/model', '%6D%20', '..%2Fm'])('there is no model %j', async (name) => {
+  test.each(['M', 'm//', 'org/model', '%6D%20', '..%2Fm'])('there is no model %j', async (name) => {
     const reply = await create().ask(`${base}/models/${name}`)
 
     expect(reply.status).toBe(404)
@@ -65,6 +65,17 @@ describe.each(['/v1', ''])('at %j', (base) => {
       param: 'model',
       type: 'invalid_request_error',
     })
+  })
+
+  test('one slash at the end changes nothing', async () => {
+    const { ask } = create()
+
+    const answer = await ask(`${base}/chat/completions/`, { body: { messages: hi } })
+
+    expect(await json(answer)).toMatchObject({ object: 'chat.completion' })
+    expect(await json(await ask(`${base}/models/`))).toMatchObject({ object: 'list' })
+    expect((await ask(`${base}/responses/`, { body: {} })).unmatched).toBeUndefined()
+    expect((await ask(`${base}/chat/completions//`, { body: { messages: hi } })).status).toBe(404)
   })
 
   test('any model can be found where any may be asked', async () => {
@@ -110,6 +121,9 @@ describe('beside other routes', () => {
       const reply = await ask('/v1/files', asking)
       expect(reply).toMatchObject({ status: 404, unmatched: true })
       expect(await errorIn(reply)).toMatchObject({ type: 'invalid_request_error', code: 'not-found' })
+    }
+    for (const path of ['/v1', '/V1/chat/completions']) {
+      expect(await errorIn(await ask(path))).toMatchObject({ code: 'not-found' })
     }
     const other = await ask('/v2/files')
     expect(other).toMatchObject({ status: 404, unmatched: true })
@@ -189,6 +203,22 @@ describe('failures of a request', () => {
     expect(stream).not.toMatch(/\[DONE\]|"finish_reason":"/)
   })
 
+  test('of the upstream after it are told with its own words', async () => {
+    const failed = new ChatError('upstream-error', 'Too long.', {
+      retryable: false,
+      status: 400,
+      param: 'messages',
+      upstreamCode: 'context_length_exceeded',
+    })
+    const { ask } = create({ steps: [hel, failed] })
+
+    const stream = await textOf(await ask(path, { body: { messages: hi, stream: true } }))
+
+    expect(stream).toMatch(
+      /"type":"invalid_request_error","param":"messages","code":"context_length_exceeded"\}\}\n\n$/,
+    )
+  })
+
   test.each([true, false])('a reply that somebody stops is an error (stream: %j)', async (stream) => {
     const { ask, handler, open } = create({ steps: [hel, 'wait', stop], acceptWaitMs: 10 })
     const pending = handler(http(path, { body: { messages: hi, stream } }))
@@ -199,6 +229,30 @@ describe('failures of a request', () => {
     const reply = await soon(pending)
     expect(reply.status).toBe(stream ? 200 : 499)
     expect(await textOf(reply)).toMatch(/\{"error":\{"message":"The reply was stopped\.".+\}\}\s*$/)
+  })
+})
+
+describe('a choice of tools', () => {
+  const tools = [{ type: 'function', function: { name: 'f' } }]
+  const ours = [{ name: 'g', schema: { type: 'object' } }]
+
+  test.each<[object, Options, object]>([
+    [{ tools: [], tool_choice: 'auto', parallel_tool_calls: true }, {}, {}],
+    [{ tool_choice: 'none', parallel_tool_calls: false }, {}, {}],
+    [{ tool_choice: 'required' }, {}, { toolChoice: 'required' }],
+    [
+      { tools, tool_choice: 'auto', parallel_tool_calls: true },
+      {},
+      { toolChoice: 'auto', parallelToolCalls: true },
+    ],
+    [{ tool_choice: 'none' }, { tools: ours }, { toolChoice: 'none' }],
+  ])('%j is sent only where there are tools', async (fields, options, expected) => {
+    const { ask, asked } = create(options)
+
+    await ask(path, { body: { messages: hi, ...fields } })
+
+    const { toolChoice, parallelToolCalls } = asked[0]!
+    expect({ toolChoice, parallelToolCalls }).toEqual(expected)
   })
 })
 
