@@ -138,16 +138,21 @@ export function terminalFor(reason: unknown): ChatDelta {
 }
 
 /**
- * The failure without a place in a list that can be another one in the client's own: the upstream counts what stands
- * before it, instructions and tools of the service, and one with `input` counts items of its own.
+ * The failure with its place in the client's own list of messages: the upstream counts the service's instructions too.
+ * A place in another list is left out where the service put something of its own into that.
  */
-function withOwnParam(error: ChatError, { messages }: ChatRequest, tools: Toolbox | undefined): ChatError {
-  const list = /^(messages|tools|input)\[/.exec(error.param ?? '')?.[1]
-  if (list === undefined) return error
-  if (list === 'messages' && messages[0]?.role !== 'system') return error
+function withOwnParam(
+  error: ChatError,
+  { ownMessages = 0 }: ChatRequest,
+  tools: Toolbox | undefined,
+): ChatError {
+  const [, list, index, rest] = /^(messages|tools|input)\[(\d+)\](.*)$/s.exec(error.param ?? '') ?? []
+  if (list === undefined || (list === 'messages' && ownMessages === 0)) return error
   if (list === 'tools' && !tools?.specs.length) return error
+  const place = Number(index) - ownMessages
+  const param = list === 'messages' && place >= 0 ? `messages[${place}]${rest}` : undefined
   const { code, message, cause, status, retryable, retryAfterMs, upstreamCode } = error
-  return new ChatError(code, message, { cause, status, retryable, retryAfterMs, upstreamCode })
+  return new ChatError(code, message, { cause, status, param, retryable, retryAfterMs, upstreamCode })
 }
 
 /** Whoever aborts without a `ChatError` wants an end, and has nothing to say about it. */

@@ -25,8 +25,10 @@ export function createPrepare(options: PrepareOptions): (chat: DialectRequest['c
     return {
       ...(chat.tools?.length || tools?.specs.length ? chat : withoutChoice(chat)),
       model,
-      messages: systemPrompt ? [{ role: 'system', content: systemPrompt }, ...chat.messages] : chat.messages,
       maxOutputTokens: limit === Infinity ? undefined : limit,
+      ...(systemPrompt
+        ? { messages: [{ role: 'system', content: systemPrompt }, ...chat.messages], ownMessages: 1 }
+        : {}),
     }
   }
 }

@@ -173,6 +173,8 @@ export interface ChatRequest {
   readonly responseFormat?: Fields | undefined
   readonly logprobs?: boolean | undefined
   readonly topLogprobs?: number | undefined
+  /** How many of `messages` the service put before the client's. Default 0. */
+  readonly ownMessages?: number | undefined
   /** Fields of OpenAI's API, or of a vendor's own, that are passed on as they are; those above win over them. */
   readonly extra?: Fields | undefined
 }

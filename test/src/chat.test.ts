@@ -109,22 +109,24 @@ describe('a place that an upstream names', () => {
   const user = { role: 'user', content: 'hi' } as const
   const system = { role: 'system', content: 'Be kind.' } as const
 
-  test.each<[string, string | undefined, readonly ChatMessage[], Toolbox | undefined]>([
-    ['messages[0].content', 'messages[0].content', [user], tools],
-    ['messages[1].content', undefined, [system, user], undefined],
-    ['messages', 'messages', [system, user], tools],
-    ['tools[0].function', 'tools[0].function', [system, user], undefined],
-    ['tools[0].function', undefined, [user], tools],
-    ['input[0]', undefined, [user], undefined],
-    ['top_k', 'top_k', [system, user], tools],
-  ])('in %s is told as %s', async (param, told, messages, ownTools) => {
+  test.each<[string, string | undefined, readonly ChatMessage[], number, Toolbox | undefined]>([
+    ['messages[0].content', 'messages[0].content', [user], 0, tools],
+    ['messages[1].content', 'messages[0].content', [system, user], 1, undefined],
+    ['messages[1].content', 'messages[1].content', [system, user], 0, undefined],
+    ['messages[0].content', undefined, [system, user], 1, undefined],
+    ['messages', 'messages', [system, user], 1, tools],
+    ['tools[0].function', 'tools[0].function', [system, user], 1, undefined],
+    ['tools[0].function', undefined, [user], 0, tools],
+    ['input[0]', undefined, [user], 0, undefined],
+    ['top_k', 'top_k', [system, user], 1, tools],
+  ])('in %s is told as %s', async (param, told, messages, ownMessages, ownTools) => {
     const failure = new ChatError('upstream-rejected', 'No.', { param, status: 422, upstreamCode: 'x' })
     const errors: ChatError[] = []
     const { upstream } = script([failure])
     const onError = (error: ChatError) => void errors.push(error)
 
     const deltas = await all(
-      streamChat(asking('', { messages }), {
+      streamChat(asking('', { messages, ownMessages }), {
         upstream,
         signal: new AbortController().signal,
         id: 'r-1',

@@ -81,8 +81,8 @@ describe('with a store that takes its time', () => {
   test('a deadline that comes while the end is written changes nothing', async () => {
     const onError: unknown[] = []
     const { handler, finished } = serve(script([hel, stop]).upstream, {
-      store: slow(createMemoryStore(), (delta) => (delta && isTerminal(delta) ? 80 : 0)),
-      totalTimeoutMs: 40,
+      store: slow(createMemoryStore(), (delta) => (delta && isTerminal(delta) ? 1200 : 0)),
+      totalTimeoutMs: 600,
       onError: (error) => void onError.push(error),
     })
 
@@ -279,7 +279,7 @@ describe('a reply whose tool has run', () => {
   const spent = { type: 'usage', inputTokens: 7, outputTokens: 3 }
 
   test('and that then takes too long must not be asked again by itself, and says what it cost', async () => {
-    const { handler, finished } = serve(script(...steps).upstream, { tools, totalTimeoutMs: 50 })
+    const { handler, finished } = serve(script(...steps).upstream, { tools, totalTimeoutMs: 600 })
 
     const reply = await handler(post)
     const deltas = deltasIn(await textOf(reply))
@@ -293,10 +293,11 @@ describe('a reply whose tool has run', () => {
   })
 
   test('and that is stopped says what it cost', async () => {
-    const { handler } = serve(script(...steps).upstream, { tools })
+    const scripted = script(...steps)
+    const { handler } = serve(scripted.upstream, { tools })
     const reply = await handler(post)
     const text = textOf(reply)
-    await pause(20)
+    await until(() => scripted.asked.length === 2)
 
     await handler(http('/chat/r1', { method: 'DELETE' }))
 

@@ -26,9 +26,9 @@ test('a server that sends a long call without an id is not silent', async () => 
   const pieces = [piece('{"a":'), ...Array.from({ length: 8 }, () => piece('')), piece('1}'), end]
   const upstream = createOpenAI({
     apiKey: 'any',
-    firstDeltaTimeoutMs: 120,
+    firstDeltaTimeoutMs: 1000,
     idleTimeoutMs: 5000,
-    fetch: async () => new Response(slowly(pieces, 30), { headers: { 'content-type': 'text/event-stream' } }),
+    fetch: async () => new Response(slowly(pieces, 150), { headers: { 'content-type': 'text/event-stream' } }),
   })
 
   const deltas = await all(upstream(asking(), { signal: new AbortController().signal }))
