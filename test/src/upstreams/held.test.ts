@@ -28,7 +28,8 @@ test('a server that sends a long call without an id is not silent', async () => 
     apiKey: 'any',
     firstDeltaTimeoutMs: 1000,
     idleTimeoutMs: 5000,
-    fetch: async () => new Response(slowly(pieces, 150), { headers: { 'content-type': 'text/event-stream' } }),
+    fetch: async () =>
+      new Response(slowly(pieces, 150), { headers: { 'content-type': 'text/event-stream' } }),
   })
 
   const deltas = await all(upstream(asking(), { signal: new AbortController().signal }))
