@@ -1,6 +1,6 @@
 import { terminalFor } from './chat.ts'
 import { setTimer } from './timer.ts'
-import type { ChatDelta, Encoder } from './types.ts'
+import { type ChatDelta, type Encoder, isTerminal } from './types.ts'
 
 type Batches = AsyncIterableIterator<readonly ChatDelta[]>
 
@@ -10,8 +10,8 @@ export interface ReplayOptions {
   readonly encode: Encoder
   /** Text before the first delta; it leaves at once. */
   readonly preamble?: string | undefined
-  /** Runs once, when the reader has read to the end or has left. */
-  readonly onEnd?: (() => void) | undefined
+  /** Runs once, when the reader has read to the end of the reply, or has left before. */
+  readonly onEnd?: ((toTheEnd: boolean) => void) | undefined
 }
 
 /** One write takes at most about this much: a reader that fell behind catches up in pieces. */
@@ -39,7 +39,8 @@ export function replay(
   }
 
   function end(): IteratorResult<string, undefined> {
-    if (!ended) onEnd?.()
+    const last = position === batch.length ? batch.at(-1) : undefined
+    if (!ended) onEnd?.(last !== undefined && isTerminal(last))
     ended = true
     return { value: undefined, done: true }
   }

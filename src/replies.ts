@@ -31,7 +31,7 @@ export interface Replies {
   get(id: string): Reply | undefined
   /** The newest one that is being produced here for a conversation, by the client's own name for it. */
   of(chatId: string): Reply | undefined
-  /** The last reply of a conversation that ended while nobody read it, until it is `forgotten` or another begins. */
+  /** The last reply of a conversation whose end nobody has read, until it is forgotten or another one begins. */
   missed(chatId: string): string | undefined
   forget(chatId: string): void
 }
@@ -102,6 +102,9 @@ export function createReplies(options: RepliesOptions): Replies {
         }),
       onAccept: watch?.onAccept,
       onDelta: watch?.onDelta,
+      onSeen: () => {
+        if (chatId !== undefined && missed.get(chatId) === id) missed.delete(chatId)
+      },
       async onEnd({ failure, upstream: answeredBy, missed: unread }) {
         running.delete(id)
         if (chatId !== undefined) leaveChat(chatId, id, unread)

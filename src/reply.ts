@@ -20,6 +20,8 @@ export interface ReplyOptions {
   readonly onDelta?: ((delta: ChatDelta) => void) | undefined
   /** Told when the model's server has taken the request. */
   readonly onAccept?: (() => void) | undefined
+  /** Told when a reader has read to the end for the first time: it can be before `onEnd`, or after. */
+  readonly onSeen?: (() => void) | undefined
   /** Runs last, once; `settled` waits for it. Must not reject. */
   readonly onEnd?: ((end: ReplyEnd) => Promise<void>) | undefined
 }
@@ -28,7 +30,7 @@ export interface ReplyOptions {
 export interface ReplyEnd {
   readonly failure: ChatError | undefined
   readonly upstream: string | undefined
-  /** Whether it ended while nobody read it, and nobody had asked for that. */
+  /** Whether nobody has read to its end yet, and nobody had asked for that end. */
   readonly missed: boolean
 }
 
@@ -61,8 +63,11 @@ export interface Reply {
   /** Its conversation went on: it ends as soon as nobody reads it any more, without waiting for who may come back. */
   supersede(): void
   /** A reader came; call the result when it left. Without readers the reply ends after `lingerMs`. */
-  join(): () => void
+  join(): Leave
 }
+
+/** Says that a reader has left, and whether it had read to the end. */
+export type Leave = (toTheEnd?: boolean) => void
 
 /**
  * Starts a reply: records what is produced at the upstream's pace, whoever reads and however slowly.
@@ -77,6 +82,7 @@ export function startReply(options: ReplyOptions): Reply {
   let over = false
   let superseded = false
   let stopped = false
+  let seen = false
   let failure: ChatError | undefined
   let accepted = false
   let upstream: string | undefined
@@ -178,7 +184,7 @@ export function startReply(options: ReplyOptions): Reply {
       clearTimeout(linger)
       controller.abort()
       await settleEnd()
-      await options.onEnd?.({ failure, upstream, missed: readers === 0 && !stopped })
+      await options.onEnd?.({ failure, upstream, missed: !seen && !stopped })
     }
   }
 
@@ -190,11 +196,13 @@ export function startReply(options: ReplyOptions): Reply {
     else linger = setTimer(abandon, lingerMs)
   }
 
-  function join(): () => void {
+  function join(): Leave {
     readers++
     clearTimeout(linger)
     let joined = true
-    return () => {
+    return (toTheEnd = false) => {
+      if (toTheEnd && !seen) options.onSeen?.()
+      seen ||= toTheEnd
       if (joined) leave()
       joined = false
     }

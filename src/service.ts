@@ -10,10 +10,8 @@ import {
   type ChatRequest,
   type Dialect,
   type DialectRequest,
-  type Encoder,
   type HttpReply,
   type HttpRequest,
-  isTerminal,
   type RequestLimits,
   type StreamStore,
 } from './types.ts'
@@ -52,8 +50,8 @@ export interface Service {
 export interface Reading {
   readonly id: string
   readonly after: number
-  /** Runs when the reader got the end of the reply. */
-  readonly onTerminal?: (() => void) | undefined
+  /** Runs when the reader has read to the end of the reply. */
+  readonly onRead?: (() => void) | undefined
 }
 
 /** Joins the log of replies and the ways to read it. */
@@ -72,7 +70,7 @@ export function createService(options: ServiceOptions): Service {
     })
     if (reply.failure && deltas[1]?.type === 'error') {
       await batches.return?.()
-      leave()
+      leave(true)
       return { ...dialect.refuse(reply.failure, headersOf(reply)), settled: reply.settled }
     }
     // From here on it lingers: the request was taken, and who asked may come back for the answer.
@@ -105,7 +103,7 @@ export function createService(options: ServiceOptions): Service {
       return { ...result, settled: reply.settled }
     } finally {
       if (request.signal.aborted) await abandon(reply)
-      leave()
+      leave(!request.signal.aborted)
     }
   }
 
@@ -138,7 +136,7 @@ export function createService(options: ServiceOptions): Service {
       return asked.stream ? begin(dialect, asked, request) : whole(dialect, asked, request)
     },
 
-    async follow(dialect, { id, after, onTerminal }, { signal }) {
+    async follow(dialect, { id, after, onRead }, { signal }) {
       requireStreaming()
       const state = await store.state(id)
       if (!state) throw unknownReply()
@@ -148,14 +146,13 @@ export function createService(options: ServiceOptions): Service {
         throw new ChatError('cursor-beyond-tail', text)
       }
       const batches = store.read(id, { after, signal })
-      const write = dialect.createEncoder({ replyId: id })
-      const encode: Encoder = onTerminal
-        ? (delta, seq) => {
-            if (isTerminal(delta)) onTerminal()
-            return write(delta, seq)
-          }
-        : write
-      const frames = replay(batches, { after, encode, onEnd: replies.get(id)?.join() })
+      const encode = dialect.createEncoder({ replyId: id })
+      const leave = replies.get(id)?.join()
+      const onEnd = (toTheEnd: boolean): void => {
+        leave?.(toTheEnd)
+        if (toTheEnd) onRead?.()
+      }
+      const frames = replay(batches, { after, encode, onEnd })
       return stream(alive(frames, dialect), { 'x-reply-id': id, ...dialect.headers?.(id) })
     },
 

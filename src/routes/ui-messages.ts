@@ -34,8 +34,8 @@ export function uiMessageRoutes(service: Service, { store, replies }: UiMessageL
     // A page that opens asks whether something is being answered: most often nothing is.
     if (replyId === undefined) return empty(204)
     // What ended while the page was away is told to it once.
-    const onTerminal = replyId === replies.missed(id) ? () => replies.forget(id) : undefined
-    return service.follow(aiSdkAgain, { id: replyId, after: 0, onTerminal }, request)
+    const onRead = replyId === replies.missed(id) ? () => replies.forget(id) : undefined
+    return service.follow(aiSdkAgain, { id: replyId, after: 0, onRead }, request)
   }
 
   async function goOn(id: string, startIndex: number, request: HttpRequest): Promise<HttpReply> {

@@ -127,7 +127,7 @@ describe('replay', () => {
     ['breaks', new Error('secret'), { type: 'error', code: 'internal' }],
     ['gives up by itself', new DOMException('x', 'AbortError'), { type: 'error', code: 'internal' }],
   ])('says so in its last frame when the log %s', async (_, failure, last) => {
-    const onEnd = vi.fn<() => void>()
+    const onEnd = vi.fn<(toTheEnd: boolean) => void>()
 
     const bytes = (
       await all(replay(batchesOf([start, text('a')], failure), { after: 0, encode, onEnd }))
@@ -140,25 +140,25 @@ describe('replay', () => {
   })
 
   test('tells once that its reader has ended', async () => {
-    const onEnd = vi.fn<() => void>()
+    const onEnd = vi.fn<(toTheEnd: boolean) => void>()
     const frames = replay(logOf(start, finish).read(), { after: 0, encode, onEnd })
 
     await all(frames)
     await frames.next()
     await frames.return?.()
 
-    expect(onEnd).toHaveBeenCalledTimes(1)
+    expect(onEnd.mock.calls).toEqual([[true]])
   })
 
   test('tells that its reader has left, also while it waits', async () => {
-    const onEnd = vi.fn<() => void>()
+    const onEnd = vi.fn<(toTheEnd: boolean) => void>()
     const frames = replay(logOf().read(), { after: 0, encode, onEnd })
     const waiting = frames.next()
 
     await soon(Promise.resolve(frames.return?.()), 500)
 
     expect(await soon(waiting, 500)).toEqual({ value: undefined, done: true })
-    expect(onEnd).toHaveBeenCalledTimes(1)
+    expect(onEnd.mock.calls).toEqual([[false]])
   })
 })
 

@@ -377,4 +377,29 @@ describe('an answer that ended while its page was away', () => {
 
     expect((await ask(`${chat}/stream`)).status).toBe(204)
   })
+
+  test.each<[string, readonly Step[], number]>([
+    ['was read, while its upstream still cleaned up', [hel, stop], 200],
+    ['was refused', [new ChatError('rate-limited', 'Later.')], 429],
+  ])('is not told when it %s', async (_, steps, status) => {
+    const scripted = script(steps)
+    const handler = createHandler({
+      model: 'm',
+      retries: 0,
+      async *upstream(request, options) {
+        try {
+          yield* scripted.upstream(request, options)
+        } finally {
+          await new Promise((resolve) => setTimeout(resolve, 30))
+        }
+      },
+    })
+    const reply = await handler(http('/api/chat', { body }))
+    await textOf(reply)
+    await reply.settled
+
+    const again = await handler(http(`${chat}/stream`))
+
+    expect([reply.status, again.status]).toEqual([status, 204])
+  })
 })
