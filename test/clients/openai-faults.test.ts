@@ -5,7 +5,7 @@ import { deltasIn, textIn } from '../src/kit.ts'
 import { createRelay } from './relay.ts'
 
 // Long enough that a busy machine is not taken for a silent server; the tests wait side by side.
-const patience = { headersTimeoutMs: 2000, firstDeltaTimeoutMs: 2000, idleTimeoutMs: 2000 }
+const patience = { headersTimeoutMs: 1200, firstDeltaTimeoutMs: 1200, idleTimeoutMs: 1200 }
 const relay = createRelay({ model: 'model-a', totalTimeoutMs: 8000, maxReplyBytes: 100_000 }, patience)
 
 interface Outcome {
