@@ -1,5 +1,6 @@
+import { isObject } from '../checks.ts'
 import type { Fields, UpstreamDelta } from '../types.ts'
-import { fields, isFields, word } from './json.ts'
+import { fields, word } from './json.ts'
 
 /**
  * Keeps the tool calls of one answer apart, whatever a vendor does with `index`, `id` and `name`.
@@ -135,12 +136,12 @@ export function createCallBook(): CallBook {
       chunk++
       for (let at = 0; at < all.length; at++) {
         const piece = all[at]
-        if (isFields(piece)) add(toPiece(piece), at, all.length, out)
+        if (isObject(piece)) add(toPiece(piece), at, all.length, out)
       }
       release(out, held > MAX_HELD)
     },
     readLegacy(piece, out) {
-      if (last || !isFields(piece)) return
+      if (last || !isObject(piece)) return
       chunk++
       add({ ...toPiece(piece), id: undefined, position: LEGACY }, 0, 1, out)
       release(out, false)
@@ -217,7 +218,7 @@ function toPiece(piece: Readonly<Record<string, unknown>>): Piece {
     id: typeof id === 'number' ? String(id) : word(id),
     name: word(fn['name']),
     text: toText(fn['arguments'] ?? fn['input']),
-    extra: isFields(extra) ? { extra_content: extra } : undefined,
+    extra: isObject(extra) ? { extra_content: extra } : undefined,
   }
 }
 

@@ -1,8 +1,9 @@
+import { isObject } from '../checks.ts'
 import type { Fields, FinishReason, UpstreamDelta, Usage } from '../types.ts'
 import { createCallBook } from './calls.ts'
 import { readTexts } from './content.ts'
 import { failureInStream, failureOfReport } from './failure.ts'
-import { fields, isBlank, isFields, list, word } from './json.ts'
+import { fields, isBlank, list, word } from './json.ts'
 import type { EventReader } from './reader.ts'
 import { toUsage } from './usage.ts'
 
@@ -61,7 +62,7 @@ export function createChunkReader(): EventReader {
   function read(chunk: unknown, out: UpstreamDelta[]): void {
     const failure = failureInStream(chunk)
     if (failure) throw failure
-    if (!isFields(chunk)) return
+    if (!isObject(chunk)) return
     report(chunk['usage'])
     if (chunk['x_groq']) report(fields(chunk['x_groq'])?.['usage'])
     readSources(chunk, out)
@@ -190,5 +191,5 @@ function addTo(
 }
 
 function isFirstChoice(choice: unknown): choice is Fields {
-  return isFields(choice) && Number(choice['index'] ?? 0) === 0
+  return isObject(choice) && Number(choice['index'] ?? 0) === 0
 }

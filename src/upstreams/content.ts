@@ -1,5 +1,6 @@
+import { isObject } from '../checks.ts'
 import type { Fields, UpstreamDelta } from '../types.ts'
-import { fields, isFields, word } from './json.ts'
+import { fields, word } from './json.ts'
 
 /** Adds the reasoning, the text and the refusal of a `delta`, or of a whole `message`, to `out`. */
 export function readTexts(delta: Fields, out: UpstreamDelta[]): void {
@@ -48,7 +49,7 @@ function plainText(value: unknown, depth = 4): string {
   if (typeof value === 'string') return value
   if (!value || depth === 0) return ''
   if (Array.isArray(value)) return value.map((item) => plainText(item, depth - 1)).join('')
-  if (!isFields(value) || word(value['type'])?.endsWith('encrypted')) return ''
+  if (!isObject(value) || word(value['type'])?.endsWith('encrypted')) return ''
   return (
     plainText(value['text'], depth - 1) ||
     plainText(value['summary'], depth - 1) ||

@@ -8,7 +8,7 @@ export interface FailoverEntry {
   /** Told to `onAccept` and `onFailover`. */
   readonly name: string
   readonly upstream: Upstream
-  /** The models it serves: names, or our name → its own name for it. Absent: any, under our name. */
+  /** The models it serves: names, or our name → its own name for it. Where absent, every model under our name. */
   readonly models?: Models | undefined
 }
 

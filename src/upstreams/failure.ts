@@ -1,5 +1,6 @@
+import { isObject } from '../checks.ts'
 import { ChatError } from '../errors.ts'
-import { isBlank, isFields } from './json.ts'
+import { isBlank } from './json.ts'
 
 /** What an upstream's HTTP error is made of. */
 export interface HttpFailure {
@@ -49,12 +50,12 @@ export function failureOfStatus({ status, body, headers, cause }: HttpFailure): 
 export function failureInStream(event: unknown): ChatError | undefined {
   if (Array.isArray(event)) {
     for (const item of event) {
-      const failure = isFields(item) ? failureInStream(item) : undefined
+      const failure = isObject(item) ? failureInStream(item) : undefined
       if (failure) return failure
     }
     return undefined
   }
-  if (!isFields(event)) return undefined
+  if (!isObject(event)) return undefined
   const report = reportIn(event)
   return report === undefined ? undefined : failureOfReport(report, event)
 }
@@ -148,7 +149,7 @@ function reportIn(event: Readonly<Record<string, unknown>>): unknown {
   if (!isBlank(event['errors'])) return event['errors']
   // MiniMax says in every event how it went; 0 is well.
   if (Number(wordOf(event['base_resp'], 'status_code')) > 0) return event['base_resp']
-  if (Array.isArray(choices) || isFields(event['usage'])) return undefined
+  if (Array.isArray(choices) || isObject(event['usage'])) return undefined
   if (isAllWell(event)) return undefined
   if (typeof error === 'object' && error !== null) return error
   if (!isBlank(event['detail'])) return event['detail']

@@ -1,13 +1,9 @@
+import { isObject } from '../checks.ts'
 import type { Fields } from '../types.ts'
 
-/** Whether the value is an object with members: not null, not an array. */
-export function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-/** The value when it is such an object. */
+/** The value when it is an object with members: not null, not an array. */
 export function fields(value: unknown): Fields | undefined {
-  return isFields(value) ? value : undefined
+  return isObject(value) ? value : undefined
 }
 
 /** The value when it is an array, else an empty one. */

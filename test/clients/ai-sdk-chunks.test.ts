@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { aiSdk, aiSdkFrom } from '../../src/dialects/ai-sdk.ts'
 import type { ChatDelta, Dialect } from '../../src/types.ts'
 import { textIn } from '../src/kit.ts'
+import { anyWords } from '../src/words.ts'
 import { messageOf, problemOf, sdks, wordsIn } from './ai-sdks.ts'
 
 /** What a standard reader makes of these deltas: the data of every event. */
@@ -22,21 +23,7 @@ function chunksOf(deltas: readonly ChatDelta[]): readonly unknown[] {
   return data.slice(0, -1).map((text) => JSON.parse(text) as unknown)
 }
 
-const nasty = [
-  '\r',
-  '\n',
-  '\r\n\r\n',
-  '\0',
-  '\u2028',
-  '\u2029',
-  '\ud83d',
-  '\udc00',
-  '\ufeff',
-  '\n\ndata: x\n\n',
-]
-const words = fc
-  .array(fc.oneof(fc.string({ unit: 'binary', maxLength: 8 }), fc.constantFrom(...nasty)), { maxLength: 4 })
-  .map((all) => all.join(''))
+const words = anyWords
 const start: ChatDelta = { type: 'start', id: 'r1', model: 'm', createdAt: 1 }
 const json = fc.jsonValue({ maxDepth: 2 }).filter((value) => !JSON.stringify(value).includes('__proto__'))
 const spoken = fc.oneof(

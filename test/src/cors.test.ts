@@ -145,3 +145,23 @@ describe("in somebody's own app", () => {
     expect(asked).toBe(0)
   })
 })
+
+test('a listed page may send the headers of its client, whatever they are called', async () => {
+  const asked = 'authorization, x-stainless-os, content-type'
+  const headers = {
+    origin: listed,
+    'access-control-request-method': 'POST',
+    'access-control-request-headers': asked,
+  }
+
+  const { reply } = await answer('/v1/chat/completions', headers, { method: 'OPTIONS' })
+  const odd = await answer(
+    '/chat',
+    { ...headers, 'access-control-request-headers': 'a\r\nb: c' },
+    { method: 'OPTIONS' },
+  )
+
+  expect(reply.status).toBe(204)
+  expect(reply.headers['access-control-allow-headers']).toContain('x-stainless-os')
+  expect(odd.reply.headers['access-control-allow-headers']).not.toContain('b: c')
+})

@@ -362,3 +362,16 @@ test.each<[readonly DialectName[], readonly number[]]>([
   expect(replies.map(({ status }) => status)).toEqual(statuses)
   expect((await handler(http('/v1/models'))).status).toBe(200)
 })
+
+test.each([
+  [undefined, 'messages[1].content'],
+  ['Be kind.', 'messages[0].content'],
+])('a place that the upstream names is one of the client (instructions: %j)', async (systemPrompt, param) => {
+  const refusal = new ChatError('upstream-rejected', 'No.', { param: 'messages[1].content', status: 400 })
+  const { upstream } = script([refusal])
+  const handler = createHandler({ upstream, model: 'm', retries: 0, systemPrompt })
+
+  const reply = await handler(http('/chat', { body: { prompt: 'hi' } }))
+
+  expect(JSON.parse(await textOf(reply))).toMatchObject({ error: { param } })
+})

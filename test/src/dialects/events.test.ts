@@ -1,5 +1,6 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import fc from 'fast-check'
+import { anyWords } from '../words.ts'
 import { describe, expect, test } from 'vitest'
 import { events, eventSource } from '../../../src/dialects/events.ts'
 import type { ChatDelta, Encoder } from '../../../src/types.ts'
@@ -19,24 +20,7 @@ function parse(text: string): { messages: EventSourceMessage[]; comments: string
 }
 
 describe('what is written is what is read', () => {
-  const nasty = fc.constantFrom(
-    '\r',
-    '\n',
-    '\r\n\r\n',
-    '\0',
-    '\u2028',
-    '\u2029',
-    '\ud83d',
-    '\udc00',
-    '\ufeff',
-    '\u0085',
-  )
-  const word = fc.oneof(
-    fc.string({ unit: 'binary' }),
-    nasty,
-    fc.constantFrom('\n\ndata: x\n\n', 'id: 9\r', ': c', '"}'),
-  )
-  const text = fc.array(word).map((words) => words.join(''))
+  const text = anyWords
   const count = fc.nat()
   const delta: fc.Arbitrary<ChatDelta> = fc.oneof(
     fc.record({ type: fc.constantFrom('text' as const, 'reasoning' as const, 'refusal' as const), text }),

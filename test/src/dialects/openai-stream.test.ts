@@ -1,5 +1,6 @@
 import { createParser } from 'eventsource-parser'
 import fc from 'fast-check'
+import { anyWords } from '../words.ts'
 import { describe, expect, test } from 'vitest'
 import { openai } from '../../../src/dialects/openai.ts'
 import type { ChatDelta, UpstreamDelta } from '../../../src/types.ts'
@@ -256,28 +257,7 @@ test.each<[ChatDelta, object]>([
 })
 
 describe('what is written is what our own reader of this API understands', () => {
-  const text = fc
-    .array(
-      fc.oneof(
-        fc.string({ unit: 'binary' }),
-        fc.constantFrom(
-          '\r',
-          '\n',
-          '\r\n\r\n',
-          '\0',
-          '\u2028',
-          '\ud83d',
-          '\udc00',
-          '\ufeff',
-          'data: x',
-          '"}',
-          ': c',
-        ),
-      ),
-      { minLength: 1 },
-    )
-    .map((words) => words.join(''))
-    .filter((words) => words !== '')
+  const text = anyWords.filter((words) => words !== '')
   const logprobs = fc.array(fc.record({ token: text, logprob: fc.integer() }), { minLength: 1, maxLength: 2 })
   const spoken = fc.oneof(
     fc.record({ type: fc.constantFrom('text' as const, 'reasoning' as const, 'refusal' as const), text }),
