@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { isObject } from '../src/checks.ts'
 import { type Models, ourNames } from '../src/upstreams/models.ts'
 import { placeOfJsonError } from './json.ts'
 import { type Environment, keyProblem, MAX_MS, textIn, urlProblem } from './values.ts'
@@ -163,8 +164,4 @@ function isAny(models: unknown): boolean {
 
 function isName(value: unknown): boolean {
   return typeof value === 'string' && value.trim() !== ''
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,4 +1,5 @@
 import { ChatError, toChatError } from '../errors.ts'
+import { tell } from '../report.ts'
 import type { ChatRequest, Upstream, UpstreamDelta, UpstreamOptions } from '../types.ts'
 import { type Breaker, type BreakerOptions, createBreaker, type Permit } from './breaker.ts'
 import { type Models, toTheirName } from './models.ts'
@@ -46,7 +47,6 @@ const USUAL_WAIT_MS = 1000
  */
 export function createFailover(entries: readonly FailoverEntry[], options: FailoverOptions = {}): Upstream {
   const { onFailover, ...limits } = options
-  const tell = quietly(onFailover)
   const members = entries.map((entry): Member => ({
     ...entry,
     breaker: createBreaker(limits),
@@ -65,7 +65,7 @@ export function createFailover(entries: readonly FailoverEntry[], options: Failo
         failures.push(resting(member.breaker.waitMs()))
         continue
       }
-      if (failed) tell({ ...failed, to: member.name })
+      if (failed) tell(onFailover, { ...failed, to: member.name })
       const attempt: Attempt = { permit, spoken: false }
       try {
         yield* tryOne(member, request, { signal, onAccept }, attempt)
@@ -117,16 +117,6 @@ async function* tryOne(
     throw error
   } finally {
     permit.release()
-  }
-}
-
-function quietly(onFailover: FailoverOptions['onFailover']): (move: FailoverMove) => void {
-  return (move) => {
-    try {
-      onFailover?.(move)
-    } catch {
-      // A log that fails is no reason to give no answer.
-    }
   }
 }
 

@@ -288,3 +288,18 @@ describe('as a process', () => {
     expect(server.stdout + server.stderr).not.toContain(KEY)
   })
 })
+
+test('an OpenAI account in the environment is nothing for the servers of others', async () => {
+  vi.stubEnv('OPENAI_ORG_ID', 'org-of-ours')
+  vi.stubEnv('OPENAI_PROJECT_ID', 'project-of-ours')
+  const [first, other] = [await open('server-error'), await open()]
+
+  await ask(serviceOf([first, { url: other.url, more: { organization: 'org-of-theirs' } }]))
+  vi.unstubAllEnvs()
+
+  const told = [first, other].map(({ requests }) => requests.at(-1)?.headers ?? {})
+  expect(told.map((headers) => [headers['openai-organization'], headers['openai-project']])).toEqual([
+    [undefined, undefined],
+    ['org-of-theirs', undefined],
+  ])
+})
