@@ -21,6 +21,8 @@ export function check(history: History, faults: readonly Fault[]): Judgement {
   agree(history, faults, { report, allow: (item) => void allowed.push(item) })
   checkCalls()
   checkStop()
+  checkImposter()
+  checkHead()
   return { findings, allowed }
 
   function checkDelta(seen: Sighting, reader: ReaderHistory, found: Report): void {
@@ -123,6 +125,27 @@ export function check(history: History, faults: readonly Fault[]): Judgement {
     } else if (calls.length < replies.size && !stop && !killed && !history.abandoned) {
       report('calls', first, `${replies.size} replies, ${calls.length} calls of the model`)
     }
+  }
+
+  /** Another question under a key is refused, as long as the key is known. */
+  function checkImposter(): void {
+    const { imposter } = history
+    if (!imposter || imposter.status === 422) return
+    const { status, at, instance } = imposter
+    const forgot = explain('404', at, history, faults)
+    if (forgot) allowed.push({ what: 'key forgotten', because: forgot.kind })
+    else report('wrong', at, `${instance} answered another question under the same key with ${status}`)
+  }
+
+  /** The head of a reply that is over says so, and how long it is: as the last reader has just seen. */
+  function checkHead(): void {
+    const { head } = history
+    const last = history.readers.at(-1)
+    if (!head || last?.end?.how !== 'terminal') return
+    const length = last.sightings.at(-1)?.seq
+    if (head.status === 200 && head.state === 'ended' && head.length === length) return
+    const { status, state, at, instance } = head
+    report('wrong', at, `HEAD at ${instance}: ${status}, ${state}, ${head.length} of ${length} deltas`)
   }
 
   function checkStop(): void {

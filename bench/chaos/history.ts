@@ -59,6 +59,15 @@ export interface Stop {
   said: string | undefined
 }
 
+/** One request on the side, and what it was answered with. */
+export interface Probe {
+  readonly at: number
+  readonly instance: string
+  readonly status: number
+  readonly state?: string | undefined
+  readonly length?: number | undefined
+}
+
 /** Everything that is known of one question. */
 export interface History {
   readonly n: number
@@ -67,6 +76,10 @@ export interface History {
   readonly posts: Post[]
   readonly readers: ReaderHistory[]
   stop: Stop | undefined
+  /** Another question under the same key. */
+  imposter: Probe | undefined
+  /** `HEAD` of the reply when all was over. */
+  head: Probe | undefined
   /** Whether every reader left for good, so that it may be cancelled. */
   abandoned: boolean
   /** Requests that reached the model. */

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createRandom, hash, identifier, pick, type Random } from '../../simulator/random.ts'
-import type { History, ReaderHistory } from './history.ts'
+import type { History, Probe, ReaderHistory } from './history.ts'
+import type { Instance } from './instance.ts'
 import { type Question, read, type ReaderOptions } from './reader.ts'
 import { durationOf, scriptOf } from './truth.ts'
-import { send } from './wire.ts'
+import { type Request, send } from './wire.ts'
 import { note, type World } from './world.ts'
 
 /** How long a reader may need beyond what the model needs. */
@@ -22,6 +23,8 @@ export async function ask(world: World, n: number): Promise<void> {
     posts: [],
     readers: [],
     stop: undefined,
+    imposter: undefined,
+    head: undefined,
     abandoned: false,
     get calls() {
       return world.model.calls.get(prompt) ?? []
@@ -53,6 +56,7 @@ export async function ask(world: World, n: number): Promise<void> {
   const joiners = leaves ? 0 : Math.floor(random() * 3)
   for (let at = 0; at < joiners; at++) tasks.push(join(`joiner ${at + 1}`, random() * (lastsMs + 600)))
   if (stops) tasks.push(stop(random() * lastsMs))
+  if (doubled && random() < 0.5) tasks.push(impose(random() * lastsMs))
   await Promise.all(tasks)
 
   function follow(name: string, more: Partial<ReaderOptions>, replyId?: string): Promise<void> {
@@ -74,6 +78,17 @@ export async function ask(world: World, n: number): Promise<void> {
     await sleep(afterMs)
     const id = await idOf(history)
     if (id !== undefined) await follow(name, {}, id)
+  }
+
+  /** Another question under the same key, once the first one is known. */
+  async function impose(afterMs: number): Promise<void> {
+    await sleep(afterMs)
+    if ((await idOf(history)) === undefined) return
+    const instance = pick(createRandom(hash(`${world.seed}/${n}/imposter`)), world.instances)
+    const headers = { ...question.headers, 'idempotency-key': question.key }
+    const body = JSON.stringify({ prompt: `not ${prompt}` })
+    history.imposter = await probe(world, instance, '/chat', { method: 'POST', headers, body })
+    note(world, history, `imposter at ${instance.name}: ${history.imposter?.status ?? 'turned away'}`)
   }
 
   async function stop(afterMs: number): Promise<void> {
@@ -98,6 +113,26 @@ export async function ask(world: World, n: number): Promise<void> {
   }
 }
 
+/** Asks one server on the side; undefined when it does not answer, or not now. */
+async function probe(
+  world: World,
+  { name, url }: Instance,
+  path: string,
+  request: Omit<Request, 'silenceMs'>,
+): Promise<Probe | undefined> {
+  const reply = await send(url + path, { ...request, silenceMs: 10_000 }).catch(() => undefined)
+  reply?.leave()
+  if (!reply || reply.status === 503) return undefined
+  const length = reply.header('x-reply-length')
+  return {
+    at: world.now(),
+    instance: name,
+    status: reply.status,
+    state: reply.header('x-reply-state'),
+    length: length === undefined ? undefined : Number(length),
+  }
+}
+
 /** Reads one reply again when all is over: the log holds what was seen. */
 export async function audit(world: World, history: History): Promise<void> {
   const id = history.readers.map(({ replyId }) => replyId).find((id) => id !== undefined)
@@ -113,6 +148,7 @@ export async function audit(world: World, history: History): Promise<void> {
   }
   history.readers.push(reader)
   await read(world, history, reader, { random, restless: 0, patienceMs: 20_000 })
+  history.head = await probe(world, pick(random, world.instances), `/chat/${id}`, { method: 'HEAD' })
 }
 
 /** The id of its reply, as soon as somebody knows it. */

@@ -5,6 +5,7 @@ import type { Delta } from './truth.ts'
 export interface Reply {
   readonly status: number
   readonly replyId: string | undefined
+  header(name: string): string | undefined
   /** Whether it is a stream of events. */
   readonly stream: boolean
   /** Each event as it comes, until the stream ends in whatever way. `left` ends it from this side. */
@@ -58,7 +59,7 @@ export function send(url: string, request: Request): Promise<Reply> {
 
 function toReply(response: IncomingMessage, { silenceMs, cutAtBytes = Infinity }: Request): Reply {
   const { statusCode = 0, headers } = response
-  const replyId = headers['x-reply-id']
+  const header = (name: string): string | undefined => headers[name]?.toString()
   let bytes = 0
   let silent = false
   response.setEncoding('utf8')
@@ -88,8 +89,9 @@ function toReply(response: IncomingMessage, { silenceMs, cutAtBytes = Infinity }
 
   return {
     status: statusCode,
-    replyId: typeof replyId === 'string' ? replyId : undefined,
-    stream: statusCode === 200 && String(headers['content-type']).startsWith('text/event-stream'),
+    replyId: header('x-reply-id'),
+    header,
+    stream: statusCode === 200 && header('content-type')?.startsWith('text/event-stream') === true,
     async *events() {
       let rest = ''
       for await (const piece of pieces()) {

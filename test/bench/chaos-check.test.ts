@@ -40,6 +40,8 @@ function history(readers: ReaderHistory[], more: Partial<History> = {}): History
     posts: [{ at: 50, instance: 'A', replyId: id }],
     readers,
     stop: undefined,
+    imposter: undefined,
+    head: undefined,
     abandoned: false,
     calls: [{ at: 60, closedAt: 600 }],
     story: [],
@@ -144,6 +146,18 @@ describe('what must never be is found', () => {
       history([reader(seen(whole))], { calls: [1, 2].map((at) => ({ at, closedAt: 600 })) }),
     ],
     ['no call for a reply', ['calls'], history([reader(seen(whole))], { calls: [] })],
+    [
+      'another answer under the same key',
+      ['wrong'],
+      history([reader(seen(whole))], { imposter: { at: 300, instance: 'B', status: 200 } }),
+    ],
+    [
+      'a head that says it is longer than it is',
+      ['wrong'],
+      history([reader(seen(whole))], {
+        head: { at: 999, instance: 'B', status: 200, state: 'ended', length: 6 },
+      }),
+    ],
     [
       'two replies for one key',
       ['calls'],
