@@ -137,6 +137,12 @@ export function terminalFor(reason: unknown): ChatDelta {
   }
 }
 
+/** The failure that a terminal `error` tells of, as far as it tells it. */
+export function errorOf(delta: Extract<ChatDelta, { type: 'error' }>): ChatError {
+  const { code, message, ...rest } = delta
+  return new ChatError(code, message, rest)
+}
+
 /**
  * The failure with its place in the client's own list of messages: the upstream counts the service's instructions too.
  * A place in another list is left out where the service put something of its own into that.

@@ -95,10 +95,22 @@ export function createCollector(): Collector {
   }
 }
 
-/** Joins the deltas of a reply. Undefined when it did not `finish`: such an answer is not whole. */
-export async function collect(batches: AsyncIterable<readonly ChatDelta[]>): Promise<Answer | undefined> {
+/** What became of a reply: its whole answer, or the `error` it ended with; neither when it was left or not finished. */
+export interface Collected {
+  readonly answer?: Answer | undefined
+  readonly error?: Extract<ChatDelta, { type: 'error' }> | undefined
+}
+
+/** Joins the deltas of a reply. An answer that did not `finish` is not whole, and not given. */
+export async function collect(batches: AsyncIterable<readonly ChatDelta[]>): Promise<Collected> {
   const collector = createCollector()
-  for await (const batch of batches) for (const delta of batch) collector.add(delta)
+  let error: Collected['error']
+  for await (const batch of batches) {
+    for (const delta of batch) {
+      collector.add(delta)
+      if (delta.type === 'error') error = delta
+    }
+  }
   const { finishReason, ...rest } = collector.answer ?? {}
-  return finishReason && { ...(rest as Answer), finishReason } // it finished, so it has begun
+  return { error, answer: finishReason && { ...(rest as Answer), finishReason } } // it finished, so it has begun
 }

@@ -46,7 +46,7 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
 
 /** The same request without what says that another site sends it: a page that is allowed may do what our own may. */
 function asOwn(request: HttpRequest): HttpRequest {
-  const { method, url, headers, signal, remainingMs } = request
+  const { method, url, headers, signal, principal, remainingMs } = request
   const hidden = ['origin', 'sec-fetch-site']
   return {
     method,
@@ -54,13 +54,14 @@ function asOwn(request: HttpRequest): HttpRequest {
     headers: { get: (name) => (hidden.includes(name.toLowerCase()) ? null : headers.get(name)) },
     text: (maxBytes) => request.text(maxBytes),
     signal,
+    principal,
     remainingMs,
   }
 }
 
 /** What a page of another origin may read of an answer's head. */
 const exposed =
-  'x-reply-id, x-upstream, retry-after, x-error-code, x-should-retry, x-workflow-run-id, x-workflow-stream-tail-index'
+  'x-reply-id, x-reply-resumable, x-reply-state, x-reply-length, x-upstream, retry-after, x-error-code, x-should-retry, x-workflow-run-id, x-workflow-stream-tail-index'
 
 const preflight = {
   'access-control-allow-methods': 'GET, POST, DELETE',
@@ -70,7 +71,7 @@ const preflight = {
 // A page that may ask may say what it likes with it: official clients send headers of their own, and none means anything here.
 function allowedHeaders({ headers }: HttpRequest): Readonly<Record<string, string>> {
   const names = headers.get('access-control-request-headers') ?? ''
-  const known = 'content-type, authorization, last-event-id, idempotency-key'
+  const known = 'content-type, authorization, last-event-id, idempotency-key, x-on-disconnect'
   const asked = /^[\w, -]{1,2000}$/.test(names) ? `, ${names}` : ''
   return { 'access-control-allow-headers': known + asked }
 }

@@ -13,6 +13,7 @@ const codes = {
   'body-too-large': [413, false],
   'unsupported-media-type': [415, false],
   'role-not-allowed': [422, false],
+  'idempotency-mismatch': [422, false],
   'limit-exceeded': [422, false],
   'rate-limited': [429, true],
   internal: [500, false],
@@ -29,6 +30,10 @@ const codes = {
   'upstream-unreachable': [502, true],
   overloaded: [503, true],
   'server-shutdown': [503, true],
+  'store-unavailable': [503, true],
+  'producer-lost': [503, true],
+  /** All of it was sent, but the store did not take its end: it cannot be read again. */
+  'log-incomplete': [500, false],
   'upstream-timeout': [504, true],
   deadline: [504, true],
   'reply-too-large': [502, false],

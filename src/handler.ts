@@ -1,5 +1,7 @@
+import { ChatError } from './errors.ts'
 import type { OnFinish } from './finished.ts'
 import { json } from './http.ts'
+import { toBase64Url } from './names.ts'
 import { type Page, pageRoute } from './page.ts'
 import { createPrepare } from './prepare.ts'
 import { createReplies } from './replies.ts'
@@ -10,9 +12,10 @@ import { completionRoutes, modelRoutes } from './routes/completions.ts'
 import { uiMessageRoutes } from './routes/ui-messages.ts'
 import { createService } from './service.ts'
 import { createMemoryStore } from './stores/memory.ts'
+import { setTimer } from './timer.ts'
 import { createToolbox, type Tool } from './tools.ts'
 import { requireMaxSteps } from './turn.ts'
-import type { Handler, StreamStore, Upstream } from './types.ts'
+import type { Handler, HttpReply, HttpRequest, StreamStore, Upstream } from './types.ts'
 
 /** The wire formats: our own typed events, OpenAI's API, the AI SDK's UI message stream. */
 export const dialectNames = ['events', 'openai', 'ai-sdk'] as const
@@ -46,6 +49,8 @@ export interface HandlerOptions {
   readonly heartbeatMs?: number | undefined
   /** How long an answer goes on when nobody reads it any more. Default 30000. */
   readonly lingerMs?: number | undefined
+  /** How long somebody who came back is served before it has to come again. Default: to the end of the answer. */
+  readonly followMs?: number | undefined
   /** How often the upstream is asked again when it failed before the first delta. Default 2. */
   readonly retries?: number | undefined
   /** The chat page. Default: none. */
@@ -78,28 +83,39 @@ export interface HandlerOptions {
   readonly now?: (() => number) | undefined
 }
 
+/** Answers requests until it is closed. */
+export interface ChatHandler extends Handler {
+  /**
+   * Takes no new replies from now on, and says so at `/readyz`. Those that are running have `drainMs` to end; then
+   * they are ended with `server-shutdown`. Resolves, never rejects, when nothing of them runs any more.
+   */
+  close(options?: { readonly drainMs?: number | undefined }): Promise<void>
+}
+
 /** Makes the handler that every adapter carries: the routes over one log of replies. */
-export function createHandler(options: HandlerOptions): Handler {
+export function createHandler(options: HandlerOptions): ChatHandler {
   const { model, models = [model], store = createMemoryStore(), page, imageHosts } = options
   const { dialects = dialectNames } = options
   const report = toReport(options.onError)
+  let closing = false
   const tools = createToolbox(options.tools)
   if (options.maxSteps !== undefined) requireMaxSteps(options.maxSteps)
   const limits = { maxMessages: options.maxMessages ?? 200, imageHosts, clientTools: tools?.clientNames }
+  const lingerMs = options.lingerMs ?? 30_000
   const replies = createReplies({
     upstream: options.upstream,
     store,
     maxReplies: options.maxReplies ?? Infinity,
     maxReplyBytes: options.maxReplyBytes ?? 8 * 1024 * 1024,
     totalTimeoutMs: options.totalTimeoutMs ?? 600_000,
-    lingerMs: options.lingerMs ?? 30_000,
+    lingerMs,
     retries: options.retries ?? 2,
     tools,
     maxSteps: options.maxSteps,
     signal: options.signal,
     report,
     onFinish: options.onFinish,
-    createId: options.createId ?? randomId,
+    createId: options.createId ?? (() => toBase64Url(crypto.getRandomValues(new Uint8Array(16)))),
     now: options.now ?? Date.now,
   })
   const service = createService({
@@ -115,29 +131,44 @@ export function createHandler(options: HandlerOptions): Handler {
     maxBodyBytes: options.maxBodyBytes ?? 262_144,
     acceptWaitMs: options.acceptWaitMs ?? 5000,
     heartbeatMs: options.heartbeatMs ?? 15_000,
+    lingerMs,
+    followMs: options.followMs ?? Infinity,
     streamingElsewhere: options.streamingElsewhere,
   })
   const spoken: Readonly<Record<DialectName, readonly Route[]>> = {
-    events: [...chatRoutes(service, store, limits), ...(page ? [pageRoute(page)] : [])],
+    events: [...chatRoutes(service, limits), ...(page ? [pageRoute(page)] : [])],
     openai: completionRoutes(service),
-    'ai-sdk': uiMessageRoutes(service, { store, replies }),
+    'ai-sdk': uiMessageRoutes(service, { store, report }),
   }
   const routes: readonly Route[] = [
     ...modelRoutes({ model, models }),
     { method: 'GET', path: /^\/healthz$/, answer: () => json(200, { status: 'ok' }) },
+    { method: 'GET', path: /^\/readyz$/, answer: readiness },
     ...dialects.flatMap((name) => spoken[name]),
   ]
 
-  return (request) =>
-    dispatch(routes, request, (error) => {
-      if (error.code === 'internal') report(error, {})
-    })
-}
+  async function readiness(): Promise<HttpReply> {
+    if (closing) return json(503, { status: 'draining' })
+    const kept = (await store.ready?.()) ?? true
+    return kept ? json(200, { status: 'ready' }) : json(503, { status: 'store-unavailable' })
+  }
 
-function randomId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16))
-  return btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replace(/=+$/, '')
+  async function close({ drainMs = 0 }: { readonly drainMs?: number | undefined } = {}): Promise<void> {
+    closing = true
+    const reason = new ChatError('server-shutdown', 'The server is shutting down. Ask again in a moment.', {
+      retryAfterMs: 1000,
+    })
+    replies.refuse(reason)
+    const timer = setTimer(() => replies.end(reason), drainMs)
+    await replies.idle()
+    clearTimeout(timer)
+  }
+
+  function handle(request: HttpRequest): Promise<HttpReply> {
+    return dispatch(routes, request, (error) => {
+      if (error.code === 'internal' || error.code === 'store-unavailable') report(error, {})
+    })
+  }
+
+  return Object.assign(handle, { close })
 }

@@ -3,17 +3,20 @@ export { type CorsOptions, withCors } from './cors.ts'
 export { ChatError, type ChatErrorOptions, type ErrorCode } from './errors.ts'
 export type { PartialAnswer } from './collect.ts'
 export type { FinishedReply, OnFinish, Timings } from './finished.ts'
-export { createHandler, type DialectName, type HandlerOptions } from './handler.ts'
+export { type ChatHandler, createHandler, type DialectName, type HandlerOptions } from './handler.ts'
 export type { Page } from './page.ts'
 export { createMemoryStore, type MemoryStoreOptions } from './stores/memory.ts'
 export {
   type Answer,
   type AnsweredCall,
+  type Ask,
+  type Binding,
   type ChatDelta,
   type ChatMessage,
   type ChatRequest,
   type Content,
   type ContentPart,
+  type CreateOptions,
   type Fields,
   type FinishReason,
   type Handler,

@@ -10,8 +10,11 @@ export interface ReplayOptions {
   readonly encode: Encoder
   /** Text before the first delta; it leaves at once. */
   readonly preamble?: string | undefined
-  /** Runs once, when the reader has read to the end of the reply, or has left before. */
-  readonly onEnd?: ((toTheEnd: boolean) => void) | undefined
+  /**
+   * Runs once, when the reader has read to the end of the reply, or has left before. What it returns is waited for
+   * before the frames end, and must not reject.
+   */
+  readonly onEnd?: ((toTheEnd: boolean) => Promise<void> | void) | undefined
 }
 
 /** One write takes at most about this much: a reader that fell behind catches up in pieces. */
@@ -38,10 +41,11 @@ export function replay(
     return full
   }
 
-  function end(): IteratorResult<string, undefined> {
+  async function end(): Promise<IteratorResult<string, undefined>> {
     const last = position === batch.length ? batch.at(-1) : undefined
-    if (!ended) onEnd?.(last !== undefined && isTerminal(last))
+    const first = !ended
     ended = true
+    if (first) await onEnd?.(last !== undefined && isTerminal(last))
     return { value: undefined, done: true }
   }
 
@@ -52,14 +56,14 @@ export function replay(
           const value = piece()
           if (value !== '') return { value, done: false }
           const result = await batches.next()
-          if (result.done) return end()
+          if (result.done) return await end()
           batch = result.value
           position = 0
         }
-        return end()
+        return await end()
       } catch (error) {
         if (ended) return end()
-        end()
+        await end()
         return { value: encode(terminalFor(error)), done: false }
       }
     },

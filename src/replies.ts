@@ -1,10 +1,11 @@
 import { startOf, streamChat, terminalFor } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
-import { type Reply, startReply } from './reply.ts'
 import { type OnFinish, watchReply } from './finished.ts'
+import { chatName, type RequestKey } from './names.ts'
+import { type Reply, startReply } from './reply.ts'
 import type { Report } from './report.ts'
 import type { Toolbox } from './tools.ts'
-import type { ChatRequest, StreamStore, Upstream } from './types.ts'
+import type { Ask, Binding, ChatRequest, StreamStore, Upstream } from './types.ts'
 
 export interface RepliesOptions {
   readonly upstream: Upstream
@@ -25,21 +26,29 @@ export interface RepliesOptions {
 
 /** The replies that this process is producing. */
 export interface Replies {
-  /** Starts one. @throws `ChatError` `overloaded`, or what the service is shutting down with. */
-  start(request: ChatRequest, options?: StartOptions): Promise<Reply>
+  /**
+   * Starts one, or finds the one that was started under the same key before.
+   * @throws `ChatError` `overloaded`, `idempotency-mismatch`, `store-unavailable`, or what the service shuts down with.
+   */
+  start(request: ChatRequest, options?: StartOptions): Promise<Started>
   /** One that is being produced here. */
   get(id: string): Reply | undefined
-  /** The newest one that is being produced here for a conversation, by the client's own name for it. */
-  of(chatId: string): Reply | undefined
-  /** The last reply of a conversation whose end nobody has read, until it is forgotten or another one begins. */
-  missed(chatId: string): string | undefined
-  forget(chatId: string): void
+  /** Takes no new ones from now on. */
+  refuse(reason: ChatError): void
+  /** Ends all of them. */
+  end(reason: ChatError): void
+  /** Resolves when none is being produced, and none is about to be. */
+  idle(): Promise<void>
 }
 
 export interface StartOptions {
+  /** Whose it will be. Default `''`. */
+  readonly owner?: string | undefined
+  /** What the request is known by, where it says so. */
+  readonly key?: RequestKey | undefined
   /** How long the platform lets the answer take, in milliseconds. */
   readonly remainingMs?: number | undefined
-  /** Where it is less than for every reply. */
+  /** How long it goes on without a reader, where that is not as for every reply. */
   readonly lingerMs?: number | undefined
   /** The client's own name for the conversation. */
   readonly chatId?: string | undefined
@@ -47,27 +56,43 @@ export interface StartOptions {
   readonly continues?: string | undefined
 }
 
-/** Conversations whose last answer nobody saw the end of: more than can come back soon are forgotten. */
-const MAX_MISSED = 10_000
+/** With the reply that its conversation had before. */
+type Entered = StartOptions & { readonly before?: Binding | undefined }
+
+export interface Started {
+  readonly id: string
+  /** False when this request found what an earlier one had started. */
+  readonly fresh: boolean
+  /** False when its log is kept here alone, for its first readers. */
+  readonly kept: boolean
+}
 
 /** Keeps count of the replies produced here, and ends them all when `signal` aborts. */
 export function createReplies(options: RepliesOptions): Replies {
   const { upstream, store, maxReplies, maxReplyBytes, totalTimeoutMs, lingerMs, retries } = options
   const { signal: shutdown, report, onFinish, tools, maxSteps, createId, now } = options
   const running = new Map<string, Reply>()
-  /** The replies of each conversation that are running, the newest last. */
-  const chats = new Map<string, Set<string>>()
-  const missed = new Map<string, string>()
+  const idlers = new Set<() => void>()
   let starting = 0
-  shutdown?.addEventListener('abort', () => {
-    const reason = toChatError(shutdown.reason)
+  let refusing: ChatError | undefined
+  shutdown?.addEventListener('abort', () => endAll(toChatError(shutdown.reason)))
+  if (shutdown?.aborted) refusing = toChatError(shutdown.reason)
+
+  function endAll(reason: ChatError): void {
+    refusing ??= reason
     for (const reply of running.values()) {
       reply.stop(reason).catch((error: unknown) => report(toChatError(error), { replyId: reply.id }))
     }
-  })
+  }
+
+  function lookIdle(): void {
+    if (running.size + starting > 0) return
+    for (const resolve of idlers) resolve()
+    idlers.clear()
+  }
 
   function requireRoom(): void {
-    if (shutdown?.aborted) throw toChatError(shutdown.reason)
+    if (refusing) throw refusing
     if (running.size + starting < maxReplies) return
     const busy = [...running.values()].filter(({ over }) => !over)
     if (busy.length + starting >= maxReplies) {
@@ -76,15 +101,16 @@ export function createReplies(options: RepliesOptions): Replies {
     }
   }
 
-  function produce(id: string, request: ChatRequest, options: StartOptions): Reply {
-    const { remainingMs = Infinity, lingerMs: ownLingerMs = Infinity, chatId, continues } = options
+  function produce(id: string, request: ChatRequest, options: Entered): void {
+    const { owner, remainingMs = Infinity, lingerMs: ownLingerMs = lingerMs, chatId, continues } = options
     const createdAt = now()
     const watch = onFinish && watchReply({ id, request, chatId, now, onFinish, report })
     const reply = startReply({
       id,
+      owner,
       store,
       start: startOf({ id, model: request.model, createdAt, continues }),
-      lingerMs: Math.min(lingerMs, ownLingerMs),
+      lingerMs: ownLingerMs,
       maxBytes: maxReplyBytes,
       totalTimeoutMs: Math.max(0, Math.min(totalTimeoutMs, remainingMs)),
       produce: (signal, told) =>
@@ -102,19 +128,16 @@ export function createReplies(options: RepliesOptions): Replies {
         }),
       onAccept: watch?.onAccept,
       onDelta: watch?.onDelta,
-      onSeen: () => {
-        if (chatId !== undefined && missed.get(chatId) === id) missed.delete(chatId)
-      },
-      async onEnd({ failure, upstream: answeredBy, missed: unread }) {
-        running.delete(id)
-        if (chatId !== undefined) leaveChat(chatId, id, unread)
+      onSeen: () => leaveChat(id, options),
+      async onEnd({ failure, upstream: answeredBy, missed }) {
+        if (!missed) await leaveChat(id, options)
         if (failure) report(failure, { replyId: id, ...(answeredBy ? { upstream: answeredBy } : {}) })
         await watch?.finish({ error: failure, upstream: answeredBy })
+        running.delete(id)
+        lookIdle()
       },
     })
     running.set(id, reply)
-    if (chatId !== undefined) enterChat(chatId, id)
-    return reply
   }
 
   async function refuseLate(
@@ -131,50 +154,109 @@ export function createReplies(options: RepliesOptions): Replies {
     return error
   }
 
-  function enterChat(chatId: string, id: string): void {
-    missed.delete(chatId)
-    const ids = chats.get(chatId) ?? new Set()
-    chats.set(chatId, ids.add(id))
-  }
-
-  function leaveChat(chatId: string, id: string, unread: boolean): void {
-    const ids = chats.get(chatId)
-    const newest = ids && [...ids].at(-1) === id
-    ids?.delete(id)
-    if (ids?.size === 0) chats.delete(chatId)
-    if (!unread || !newest) return
-    missed.set(chatId, id)
-    for (const oldest of missed.keys()) {
-      if (missed.size <= MAX_MISSED) break
-      missed.delete(oldest)
+  // Whoever asks the next question will not come back for an answer that was left: the AI SDK's own stop says no more.
+  async function enterChat(id: string, { owner = '', chatId }: StartOptions): Promise<Binding | undefined> {
+    if (chatId === undefined) return undefined
+    try {
+      const before = await store.claim(chatName(owner, chatId), { id }, { replace: true })
+      if (before) tell(before.id, 'supersede')
+      return before
+    } catch (error) {
+      report(toChatError(error), { replyId: id })
+      return undefined
     }
   }
 
-  // Who left an answer and asks the next question will not come back for it: the AI SDK's own stop says no more.
-  function supersede(chatId: string | undefined): void {
+  async function leaveChat(id: string, { owner = '', chatId, before }: Entered): Promise<void> {
     if (chatId === undefined) return
-    for (const id of chats.get(chatId) ?? []) running.get(id)?.supersede()
+    const name = chatName(owner, chatId)
+    try {
+      await store.release(name, id)
+      // An older answer that somebody still reads is the newest again.
+      if (before && running.get(before.id)?.over === false) await store.claim(name, before)
+    } catch (error) {
+      report(toChatError(error), { replyId: id })
+    }
+  }
+
+  /** Passes on what is asked of a reply's producer: this process, or another one, which is not waited for. */
+  function tell(id: string, ask: Ask): void {
+    const reply = running.get(id)
+    if (ask === 'supersede' && reply) reply.supersede()
+    else if (reply) {
+      const reason = new ChatError('cancelled', 'The reply was stopped.')
+      reply.stop(reason).catch((error: unknown) => report(toChatError(error), { replyId: id }))
+    } else if (ask === 'supersede') {
+      store.ask(id, ask).catch((error: unknown) => report(toChatError(error), { replyId: id }))
+    }
+  }
+
+  /** What was started under this key before; undefined when nothing was. */
+  async function startedBefore(key: RequestKey | undefined): Promise<Started | undefined> {
+    const before = key && (await store.find(key.name))
+    return before && requireSame(before.id, before.note, key)
+  }
+
+  function requireSame(id: string, note: string | undefined, key: RequestKey): Started {
+    if (note === key.note) return { id, fresh: false, kept: true }
+    const text = 'This Idempotency-Key was used for another request. Use a new key for a new question.'
+    throw new ChatError('idempotency-mismatch', text, { param: 'Idempotency-Key' })
+  }
+
+  async function open(id: string, request: ChatRequest, options: StartOptions): Promise<Started> {
+    const { owner, key } = options
+    const kept = await store.create(id, { owner, onAsk: (ask) => running.has(id) && tell(id, ask) })
+    try {
+      const before = kept && key && (await store.claim(key.name, { id, note: key.note }))
+      if (before) {
+        await store.discard(id)
+        return requireSame(before.id, before.note, key)
+      }
+    } catch (error) {
+      await store.discard(id)
+      throw error
+    }
+    const entered = { ...options, before: kept ? await enterChat(id, options) : undefined }
+    // The shutdown came while the store was busy: nobody shall wait for this log.
+    if (refusing) throw await refuseLate(id, request, options, refusing)
+    produce(id, request, entered)
+    return { id, fresh: true, kept }
+  }
+
+  /** Makes room by ending what the same conversation has left behind. */
+  async function makeRoom({ owner = '', chatId }: StartOptions): Promise<void> {
+    const before = chatId === undefined ? undefined : await store.find(chatName(owner, chatId))
+    if (before) tell(before.id, 'supersede')
+    requireRoom()
   }
 
   return {
     async start(request, options = {}) {
-      supersede(options.chatId)
-      requireRoom()
-      const id = createId()
+      try {
+        requireRoom()
+      } catch (error) {
+        // What is there already needs no room.
+        const before = await startedBefore(options.key)
+        if (before) return before
+        if (refusing) throw error
+        await makeRoom(options)
+      }
       // Counted without a gap: `running` has it before `starting` has it no more.
       starting++
       try {
-        await store.create(id)
-        if (!shutdown?.aborted) return produce(id, request, options)
-        // The shutdown came while the store was busy: nobody shall wait for this log.
-        throw await refuseLate(id, request, options, toChatError(shutdown.reason))
+        return await open(createId(), request, options)
       } finally {
         starting--
+        lookIdle()
       }
     },
     get: (id) => running.get(id),
-    of: (chatId) => [...(chats.get(chatId) ?? [])].flatMap((id) => running.get(id) ?? []).at(-1),
-    missed: (chatId) => missed.get(chatId),
-    forget: (chatId) => void missed.delete(chatId),
+    refuse: (reason) => void (refusing ??= reason),
+    end: endAll,
+    idle: () =>
+      new Promise((resolve) => {
+        idlers.add(resolve)
+        lookIdle()
+      }),
   }
 }

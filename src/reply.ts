@@ -1,10 +1,12 @@
-import { terminalFor, withoutRetry } from './chat.ts'
+import { errorOf, terminalFor, withoutRetry } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { setTimer } from './timer.ts'
 import { type ChatDelta, isTerminal, type StreamStore, type Usage } from './types.ts'
 
 export interface ReplyOptions {
   readonly id: string
+  /** Whose it is. Default `''`. */
+  readonly owner?: string | undefined
   readonly store: StreamStore
   /** What the reply begins with when it is ended before its producer said anything. */
   readonly start: ChatDelta
@@ -20,8 +22,8 @@ export interface ReplyOptions {
   readonly onDelta?: ((delta: ChatDelta) => void) | undefined
   /** Told when the model's server has taken the request. */
   readonly onAccept?: (() => void) | undefined
-  /** Told when a reader has read to the end for the first time: it can be before `onEnd`, or after. */
-  readonly onSeen?: (() => void) | undefined
+  /** Told when a reader has read to the end for the first time: it can be before `onEnd`, or after. Must not reject. */
+  readonly onSeen?: (() => Promise<void>) | undefined
   /** Runs last, once; `settled` waits for it. Must not reject. */
   readonly onEnd?: ((end: ReplyEnd) => Promise<void>) | undefined
 }
@@ -48,6 +50,7 @@ export interface Told {
 /** A reply that is being produced. */
 export interface Reply {
   readonly id: string
+  readonly owner: string
   /** Resolves, never rejects, when the producer has ended and the log is sealed. */
   readonly settled: Promise<void>
   /** What ended the reply, when it ended as an error. */
@@ -66,20 +69,21 @@ export interface Reply {
   join(): Leave
 }
 
-/** Says that a reader has left, and whether it had read to the end. */
-export type Leave = (toTheEnd?: boolean) => void
+/** Says that a reader has left, and whether it had read to the end. Resolves, never rejects, when all have heard of it. */
+export type Leave = (toTheEnd?: boolean) => Promise<void> | undefined
 
 /**
  * Starts a reply: records what is produced at the upstream's pace, whoever reads and however slowly.
  * Its log must exist already.
  */
 export function startReply(options: ReplyOptions): Reply {
-  const { id, store, start, produce, lingerMs, totalTimeoutMs, maxBytes, onDelta } = options
+  const { id, owner = '', store, start, produce, lingerMs, totalTimeoutMs, maxBytes, onDelta } = options
   const controller = new AbortController()
   let readers = 0
   let recorded = 0
   let size = 0
   let over = false
+  let endTold = false
   let superseded = false
   let stopped = false
   let seen = false
@@ -110,15 +114,27 @@ export function startReply(options: ReplyOptions): Reply {
     const deltas: ChatDelta[] = recorded === 0 ? [start, terminal] : [terminal]
     if (spent) deltas.splice(-1, 0, { type: 'usage', ...spent })
     recorded++
-    const adding = store.append(id, deltas)
-    const added = typeof adding === 'boolean' ? adding : await adding
-    // Else the producer's own end, or another instance's, was there first.
-    if (added && terminal.type === 'error') failure ??= reason
-    if (added) for (const one of deltas) onDelta?.(one)
-    return added
+    const end = await store.append(id, deltas)
+    // The producer's own end, or another instance's, was there first.
+    if (end) return otherEnd(end)
+    if (terminal.type === 'error') failure ??= reason
+    for (const one of deltas) tellDelta(one)
+    return true
   }
 
-  // The log is sealed first: readers see the end at once, even when the upstream is slow to obey.
+  function otherEnd(end: ChatDelta): false {
+    if (!endTold && end.type === 'error') failure ??= errorOf(end)
+    if (!endTold) tellDelta(end)
+    return false
+  }
+
+  function tellDelta(delta: ChatDelta): void {
+    endTold ||= isTerminal(delta)
+    onDelta?.(delta)
+  }
+
+  // The log is sealed first: readers see the end at once, even when the upstream is slow to obey. A store that is slow
+  // is not waited for: what the upstream still says costs, and nobody hears it.
   async function stop(cause: ChatError, end?: ChatDelta): Promise<boolean> {
     if (over) return false
     const reason = ran ? withoutRetry(cause) : cause
@@ -126,11 +142,8 @@ export function startReply(options: ReplyOptions): Reply {
     over = true
     stopped = terminal.type === 'finish' && terminal.raw === undefined
     ending = seal(reason, terminal)
-    try {
-      return await ending
-    } finally {
-      controller.abort(reason)
-    }
+    controller.abort(reason)
+    return ending
   }
 
   function end(reason: ChatError, terminal?: ChatDelta): void {
@@ -148,15 +161,17 @@ export function startReply(options: ReplyOptions): Reply {
         return
       }
       recorded++
-      const added = store.append(id, [delta])
-      if (!(typeof added === 'boolean' ? added : await added)) {
-        // Sealed already, and not from here: another instance stopped it, or the store lost it.
-        if (!over) onDelta?.(cancelled)
+      // Goes on even so: the generator's next step cleans up after its last delta.
+      over = isTerminal(delta)
+      const appending = store.append(id, [delta])
+      const end = appending && ('then' in appending ? await appending : appending)
+      if (end) {
+        // Sealed already, and not from here: another instance did it, or the store lost it.
+        over = true
+        otherEnd(end)
         return
       }
-      onDelta?.(delta)
-      // Goes on even so: the generator's next step cleans up after its last delta.
-      if (isTerminal(delta)) over = true
+      tellDelta(delta)
     }
   }
 
@@ -177,6 +192,7 @@ export function startReply(options: ReplyOptions): Reply {
     } catch (error) {
       // The store failed, or the producer broke its promise not to: the log says so if it still can.
       failure ??= toChatError(error)
+      if (!ending) over = false
       await stop(failure).catch(() => false)
     } finally {
       over = true
@@ -191,9 +207,27 @@ export function startReply(options: ReplyOptions): Reply {
   function leave(): void {
     readers--
     if (readers > 0 || over) return
-    const abandon = (): void => end(new ChatError('cancelled', 'Nobody was reading.'), abandoned)
     if (lingerMs <= 0 || superseded) abandon()
-    else linger = setTimer(abandon, lingerMs)
+    else linger = setTimer(() => void lingerOn(), lingerMs)
+  }
+
+  function abandon(): void {
+    end(new ChatError('cancelled', 'Nobody was reading.'), abandoned)
+  }
+
+  // Who reads it on another instance keeps it going just as well. Never rejects.
+  async function lingerOn(): Promise<void> {
+    let agoMs = Infinity
+    try {
+      const looking = store.state(id)
+      const state = looking && 'then' in looking ? await looking : looking
+      agoMs = state?.readAgoMs ?? Infinity
+    } catch {
+      // Nobody can read it elsewhere when the store is away.
+    }
+    if (readers > 0 || over) return
+    if (agoMs < lingerMs) linger = setTimer(() => void lingerOn(), lingerMs - agoMs)
+    else abandon()
   }
 
   function join(): Leave {
@@ -201,15 +235,17 @@ export function startReply(options: ReplyOptions): Reply {
     clearTimeout(linger)
     let joined = true
     return (toTheEnd = false) => {
-      if (toTheEnd && !seen) options.onSeen?.()
+      const hearing = toTheEnd && !seen ? options.onSeen?.() : undefined
       seen ||= toTheEnd
       if (joined) leave()
       joined = false
+      return hearing
     }
   }
 
   return {
     id,
+    owner,
     settled: run(),
     get failure() {
       return failure
@@ -233,7 +269,6 @@ export function startReply(options: ReplyOptions): Reply {
   }
 }
 
-const cancelled: ChatDelta = { type: 'finish', reason: 'cancelled' }
 /** The end of a reply that nobody asked to end: whoever comes back all the same sees that it is not whole. */
 const abandoned: ChatDelta = { type: 'finish', reason: 'cancelled', raw: 'abandoned' }
 

@@ -1,8 +1,11 @@
 import { collect } from './collect.ts'
+import { errorOf } from './chat.ts'
 import { ChatError } from './errors.ts'
 import { withHeartbeat } from './heartbeat.ts'
-import { empty, json, readBody, stream } from './http.ts'
-import type { Replies } from './replies.ts'
+import { empty, json, readBody, stream, urlOf } from './http.ts'
+import { limitedTo } from './limited.ts'
+import { type DisconnectPolicy, ownerOf, readKey, readPolicy } from './names.ts'
+import type { Replies, Started } from './replies.ts'
 import { type Opening, peek, replay } from './replay.ts'
 import type { Reply } from './reply.ts'
 import { heartbeatFrame } from './sse.ts'
@@ -12,6 +15,7 @@ import {
   type DialectRequest,
   type HttpReply,
   type HttpRequest,
+  type ReplyState,
   type RequestLimits,
   type StreamStore,
 } from './types.ts'
@@ -25,6 +29,10 @@ export interface ServiceOptions {
   readonly maxBodyBytes: number
   readonly acceptWaitMs: number
   readonly heartbeatMs: number
+  /** How long a reply goes on without a reader, in milliseconds. */
+  readonly lingerMs: number
+  /** How long somebody who came back is served before it has to come again, in milliseconds. */
+  readonly followMs: number
   readonly streamingElsewhere: string | undefined
 }
 
@@ -40,19 +48,24 @@ export interface Service {
   answer(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply>
   /** Answers with what came after the delta `after` of a reply, and with what comes. */
   follow(dialect: Dialect, reading: Reading, request: HttpRequest): Promise<HttpReply>
-  /** Stops a reply, if it is not over. */
-  stop(id: string): Promise<HttpReply>
-  /** @throws `ChatError` `not-found`. */
-  require(id: string): Promise<void>
+  /** Stops a reply, if it is not over, wherever it is produced. */
+  stop(id: string, request: HttpRequest): Promise<HttpReply>
+  /** What is known of a reply; undefined when there is none that this request may see. */
+  find(id: string, request: HttpRequest): Promise<ReplyState | undefined>
+  /** @throws `ChatError` `not-found`, in words that are the same for a reply of somebody else. */
+  require(id: string, request: HttpRequest): Promise<ReplyState>
 }
 
 /** Where a reader goes on. */
 export interface Reading {
   readonly id: string
   readonly after: number
-  /** Runs when the reader has read to the end of the reply. */
-  readonly onRead?: (() => void) | undefined
+  /** Runs when the reader has read to the end of the reply. Must not reject. */
+  readonly onRead?: (() => Promise<void>) | undefined
 }
+
+/** How long to wait before looking again whether a log has caught up with its reader. */
+const LOOK_AGAIN_MS = 250
 
 /** Joins the log of replies and the ways to read it. */
 export function createService(options: ServiceOptions): Service {
@@ -61,58 +74,88 @@ export function createService(options: ServiceOptions): Service {
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
     requireStreaming()
-    const reply = await start(dialect, asked, request)
-    const leave = reply.join()
+    const { id, fresh, kept } = await start(dialect, asked, request)
+    const reply = replies.get(id)
+    const leave = reply?.join()
+    const settled = reply?.settled
+    const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
     // `start` and what comes with it: an answer, or the reason why there is none.
-    const { deltas, batches } = await open(reply.id, request.signal).catch((error: unknown) => {
-      leave()
+    const { deltas, batches } = await open(id, limit.signal).catch((error: unknown) => {
+      limit.lift()
+      void leave?.()
       throw error
     })
-    if (reply.failure && deltas[1]?.type === 'error') {
+    const head = { ...headersOf(id, reply), ...(kept ? {} : notResumable) }
+    if (deltas[1]?.type === 'error') {
       await batches.return?.()
-      leave(true)
-      return { ...dialect.refuse(reply.failure, headersOf(reply)), settled: reply.settled }
+      limit.lift()
+      await leave?.(true)
+      return { ...dialect.refuse(reply?.failure ?? errorOf(deltas[1]), head), ...(settled ? { settled } : {}) }
     }
     // From here on it lingers: the request was taken, and who asked may come back for the answer.
-    if (request.signal.aborted && !reply.accepted) await abandon(reply)
-    const encode = dialect.createEncoder({ replyId: reply.id, usage: asked.usage })
-    const preamble = dialect.preamble?.(reply.id)
-    const frames = replay(batches, { after: 0, encode, preamble, onEnd: leave })
-    return stream(
-      alive(frames, dialect),
-      { ...headersOf(reply), ...dialect.headers?.(reply.id) },
-      reply.settled,
-    )
+    if (fresh && request.signal.aborted && reply && !reply.accepted) await abandon(reply)
+    const encode = dialect.createEncoder({ replyId: id, usage: asked.usage })
+    const preamble = dialect.preamble?.(id)
+    const frames = replay(batches, {
+      after: 0,
+      // What is in no log must not move a reader's cursor.
+      encode: kept ? encode : (delta) => encode(delta),
+      preamble,
+      onEnd(toTheEnd) {
+        limit.lift()
+        return leave?.(toTheEnd)
+      },
+    })
+    return stream(alive(frames, dialect), { ...head, ...dialect.headers?.(id) }, settled)
   }
 
   async function open(id: string, signal: AbortSignal): Promise<Opening> {
-    return peek(store.read(id, { after: 0, signal }), { count: 2, waitMs: acceptWaitMs })
+    return peek(read(id, 0, signal), { count: 2, waitMs: acceptWaitMs })
+  }
+
+  // Whoever was told of a reply may hear that it is not there any more.
+  function read(id: string, after: number, signal: AbortSignal) {
+    try {
+      return store.read(id, { after, signal })
+    } catch (error) {
+      throw error instanceof ChatError && error.code === 'not-found' ? lostReply(error) : error
+    }
   }
 
   /** Answers with the whole answer as one JSON document. */
   async function whole(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
-    const reply = await start(dialect, asked, request)
-    const leave = reply.join()
+    const { id, fresh } = await start(dialect, asked, request)
+    const reply = replies.get(id)
+    const leave = reply?.join()
     try {
-      const answer = await collect(store.read(reply.id, { after: 0, signal: request.signal }))
+      const { answer, error } = await collect(read(id, 0, request.signal))
       const stopped = new ChatError('cancelled', 'The reply was stopped.')
       const document = answer && dialect.toDocument?.(answer)
-      const result = document
-        ? json(200, document, headersOf(reply))
-        : dialect.refuse(reply.failure ?? stopped, headersOf(reply))
-      return { ...result, settled: reply.settled }
+      const failure = reply?.failure ?? (error && errorOf(error)) ?? stopped
+      const head = headersOf(id, reply)
+      const result = document ? json(200, document, head) : dialect.refuse(failure, head)
+      return reply ? { ...result, settled: reply.settled } : result
     } finally {
-      if (request.signal.aborted) await abandon(reply)
-      leave(!request.signal.aborted)
+      if (fresh && request.signal.aborted && reply) await abandon(reply)
+      await leave?.(!request.signal.aborted)
     }
   }
 
-  async function start(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<Reply> {
+  async function start(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<Started> {
     const chat = prepare(asked.chat)
+    const policy = readPolicy(request, urlOf(request))
+    const key = await readKey(request, asked)
     if (request.signal.aborted) throw leftEarly()
     const { chatId, continues } = asked
     const { remainingMs } = request
-    return replies.start(chat, { remainingMs, lingerMs: dialect.lingerMs, chatId, continues })
+    const lingerMs = lingerOf(policy, dialect)
+    return replies.start(chat, { owner: ownerOf(request), key, remainingMs, lingerMs, chatId, continues })
+  }
+
+  function lingerOf(policy: DisconnectPolicy | undefined, dialect: Dialect): number {
+    if (policy === 'cancel') return 0
+    if (policy === 'continue') return Infinity
+    return policy === 'linger' ? options.lingerMs : Math.min(options.lingerMs, dialect.lingerMs ?? Infinity)
   }
 
   function alive(frames: AsyncIterableIterator<string>, { heartbeat = heartbeatFrame }: Dialect) {
@@ -127,6 +170,31 @@ export function createService(options: ServiceOptions): Service {
     throw new ChatError('streaming-unavailable', text)
   }
 
+  async function find(id: string, request: HttpRequest): Promise<ReplyState | undefined> {
+    const state = await store.state(id)
+    return state?.owner === ownerOf(request) ? state : undefined
+  }
+
+  async function require(id: string, request: HttpRequest): Promise<ReplyState> {
+    const state = await find(id, request)
+    if (!state) throw unknownReply()
+    return state
+  }
+
+  /** The state of a reply that has all a reader says it has read: where the log lags behind, that is waited for. */
+  async function reached(id: string, after: number, request: HttpRequest): Promise<ReplyState> {
+    const until = performance.now() + (store.leaseMs ?? 0)
+    for (;;) {
+      const state = await require(id, request)
+      if (after <= state.length) return state
+      if (state.sealed || performance.now() >= until || request.signal.aborted) {
+        const text = `The last event id is ${after}, but this reply has only ${state.length} events.`
+        throw new ChatError('cursor-beyond-tail', text)
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
+    }
+  }
+
   return {
     async read(dialect, request, { plainText = false } = {}) {
       return dialect.readRequest(await readBody(request, { maxBytes: maxBodyBytes, plainText }), limits)
@@ -136,40 +204,44 @@ export function createService(options: ServiceOptions): Service {
       return asked.stream ? begin(dialect, asked, request) : whole(dialect, asked, request)
     },
 
-    async follow(dialect, { id, after, onRead }, { signal }) {
+    async follow(dialect, { id, after, onRead }, request) {
       requireStreaming()
-      const state = await store.state(id)
-      if (!state) throw unknownReply()
+      const state = await reached(id, after, request)
       if (state.sealed && after === state.length) return empty(204, { 'x-reply-id': id })
-      if (after > state.length) {
-        const text = `The last event id is ${after}, but this reply has only ${state.length} events.`
-        throw new ChatError('cursor-beyond-tail', text)
-      }
-      const batches = store.read(id, { after, signal })
+      const limit = limitedTo(request.signal, options.followMs)
+      const batches = store.read(id, { after, signal: limit.signal })
       const encode = dialect.createEncoder({ replyId: id })
       const leave = replies.get(id)?.join()
-      const onEnd = (toTheEnd: boolean): void => {
-        leave?.(toTheEnd)
-        if (toTheEnd) onRead?.()
+      async function onEnd(toTheEnd: boolean): Promise<void> {
+        limit.lift()
+        await leave?.(toTheEnd)
+        if (toTheEnd) await onRead?.()
       }
       const frames = replay(batches, { after, encode, onEnd })
       return stream(alive(frames, dialect), { 'x-reply-id': id, ...dialect.headers?.(id) })
     },
 
-    async stop(id) {
-      if (!(await store.state(id))) throw unknownReply()
-      const stopped = await replies.get(id)?.stop(new ChatError('cancelled', 'The reply was stopped.'))
+    async stop(id, request) {
+      const reply = replies.get(id)
+      if (reply && reply.owner === ownerOf(request)) {
+        const stopped = await reply.stop(new ChatError('cancelled', 'The reply was stopped.'))
+        return json(200, { id, status: stopped ? 'stopped' : 'ended' })
+      }
+      const { sealed } = await require(id, request)
+      const end = sealed ? undefined : (await store.ask(id, 'stop'))?.terminal
+      const stopped = end?.type === 'finish' && end.reason === 'cancelled' && end.raw === undefined
       return json(200, { id, status: stopped ? 'stopped' : 'ended' })
     },
 
-    async require(id) {
-      if (!(await store.state(id))) throw unknownReply()
-    },
+    find,
+    require,
   }
 }
 
-function headersOf({ id, upstream }: Reply): Readonly<Record<string, string>> {
-  return { 'x-reply-id': id, ...(upstream === undefined ? {} : { 'x-upstream': upstream }) }
+const notResumable = { 'x-reply-resumable': 'no' } as const
+
+function headersOf(id: string, reply: Reply | undefined): Readonly<Record<string, string>> {
+  return { 'x-reply-id': id, ...(reply?.upstream === undefined ? {} : { 'x-upstream': reply.upstream }) }
 }
 
 /** Gone before there was anything to come back for. */
@@ -183,4 +255,8 @@ function leftEarly(): ChatError {
 
 function unknownReply(): ChatError {
   return new ChatError('not-found', 'There is no reply with this id, or none any more.')
+}
+
+function lostReply(cause: ChatError): ChatError {
+  return new ChatError('gone', 'The reply of this Idempotency-Key was lost. Ask again with a new key.', { cause })
 }

@@ -253,17 +253,53 @@ export interface ReplyState {
   readonly length: number
   /** Whether the last one is terminal. */
   readonly sealed: boolean
+  /** Whose reply it is; `''` where nobody is told apart. */
+  readonly owner: string
+  /** The last one, where it is terminal. */
+  readonly terminal?: ChatDelta | undefined
+  /** How long ago, in milliseconds, somebody read it on another instance; absent = never. */
+  readonly readAgoMs?: number | undefined
 }
 
-/** The log of replies. An implementation is good when it passes the contract table in `test/store-contract.ts`. */
+/** What is asked of the producer of a reply: to end it; or to end it as soon as nobody reads it. */
+export type Ask = 'stop' | 'supersede'
+
+export interface CreateOptions {
+  /** Whose reply it is. Default `''`. */
+  readonly owner?: string | undefined
+  /** Told what another instance asks of this reply's producer; may be told the same again. */
+  readonly onAsk?: ((ask: Ask) => void) | undefined
+}
+
+/** What a name leads to. */
+export interface Binding {
+  readonly id: string
+  /** What whoever bound it wanted to remember. */
+  readonly note?: string | undefined
+}
+
+/**
+ * The log of replies, and names for them. An implementation is good when it passes the contract table in
+ * `test/store-contract.ts`. Where it cannot be reached a call fails with `ChatError` `store-unavailable`.
+ */
 export interface StreamStore {
-  /** Opens an empty log. @throws `ChatError` when there is one under this id already. */
-  create(id: string): void | Promise<void>
+  /** How long a log may lag behind what its readers have seen, in milliseconds; absent = it never does. */
+  readonly leaseMs?: number | undefined
   /**
-   * Adds deltas at the end; a terminal delta seals the log.
-   * False when nothing was added: the log is sealed already, or gone.
+   * Opens an empty log. False when it is kept in this process alone, for its first readers and nobody else, because
+   * the store cannot be reached and may do without. @throws `ChatError` when there is one under this id already.
    */
-  append(id: string, deltas: readonly ChatDelta[]): boolean | Promise<boolean>
+  create(id: string, options?: CreateOptions): boolean | Promise<boolean>
+  /** Forgets a log that nobody was told of. */
+  discard(id: string): void | Promise<void>
+  /**
+   * Adds deltas at the end; a terminal delta seals the log, and is there for good when this resolves.
+   * Undefined when they were added; else the delta that ends the log instead: it was sealed already, or is gone.
+   */
+  append(
+    id: string,
+    deltas: readonly ChatDelta[],
+  ): ChatDelta | undefined | Promise<ChatDelta | undefined>
   /**
    * Everything after `after`, then what comes, up to the terminal delta; each pull gives all there is since the
    * last. Ends without a word when `signal` aborts. @throws `not-found`, or `gone` if it is lost while being read.
@@ -274,6 +310,25 @@ export interface StreamStore {
   ): AsyncIterableIterator<readonly ChatDelta[]>
   /** Undefined when there is no such reply, or none any more. */
   state(id: string): ReplyState | undefined | Promise<ReplyState | undefined>
+  /**
+   * Asks something of a reply's producer, wherever that is. `stop` resolves when the reply is sealed: where its
+   * producer does not answer it is sealed without it.
+   */
+  ask(id: string, ask: Ask): Promise<ReplyState | undefined>
+  /**
+   * Binds a name to a reply, unless it is bound already and `replace` is not set. The binding that was there before,
+   * if any: with `replace` unset that one still holds. A name lives at least as long as its reply.
+   */
+  claim(
+    name: string,
+    binding: Binding,
+    options?: { readonly replace?: boolean },
+  ): Binding | undefined | Promise<Binding | undefined>
+  find(name: string): Binding | undefined | Promise<Binding | undefined>
+  /** Frees a name that is bound to this reply. */
+  release(name: string, id: string): void | Promise<void>
+  /** Whether new replies can be kept now. Absent = always. */
+  ready?(): Promise<boolean>
 }
 
 /** A request as the core sees it. A standard `Request` fits. */
@@ -289,6 +344,8 @@ export interface HttpRequest {
   text(maxBytes?: number): Promise<string>
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal
+  /** Who asks, as whoever checked it says: replies are visible to their principal alone. Absent = nobody is told apart. */
+  readonly principal?: string | undefined
   /** How long the platform lets the answer take, in milliseconds; absent = as long as it likes. */
   readonly remainingMs?: number | undefined
 }

@@ -4,10 +4,10 @@ import { empty, readCursor } from '../http.ts'
 import type { Call, Route } from '../router.ts'
 import type { Service } from '../service.ts'
 import { streamHeaders } from '../sse.ts'
-import type { HttpReply, RequestLimits, StreamStore } from '../types.ts'
+import type { HttpReply, RequestLimits } from '../types.ts'
 
 /** Our own dialect: ask, come back, stop; and a question in an address for a bare `EventSource`. */
-export function chatRoutes(service: Service, store: StreamStore, limits: RequestLimits): readonly Route[] {
+export function chatRoutes(service: Service, limits: RequestLimits): readonly Route[] {
   async function ask({ request }: Call): Promise<HttpReply> {
     return service.answer(events, await service.read(events, request), request)
   }
@@ -24,7 +24,7 @@ export function chatRoutes(service: Service, store: StreamStore, limits: Request
       throw new ChatError('bad-cursor', text)
     }
     const { id, after } = cursor
-    return (await store.state(id)) ? service.follow(eventSource, { id, after }, request) : empty(204)
+    return (await service.find(id, request)) ? service.follow(eventSource, { id, after }, request) : empty(204)
   }
 
   async function resume({ request, url, id }: Call): Promise<HttpReply> {
@@ -35,12 +35,17 @@ export function chatRoutes(service: Service, store: StreamStore, limits: Request
     return service.follow(events, { id, after: cursor?.after ?? 0 }, request)
   }
 
-  async function headOfReply({ id }: Call): Promise<HttpReply> {
-    await service.require(id)
-    return empty(200, { ...streamHeaders, 'x-reply-id': id })
+  async function headOfReply({ request, id }: Call): Promise<HttpReply> {
+    const { sealed, length } = await service.require(id, request)
+    return empty(200, {
+      ...streamHeaders,
+      'x-reply-id': id,
+      'x-reply-state': sealed ? 'ended' : 'running',
+      'x-reply-length': String(length),
+    })
   }
 
-  const stop = ({ id }: Call): Promise<HttpReply> => service.stop(id)
+  const stop = ({ request, id }: Call): Promise<HttpReply> => service.stop(id, request)
 
   // POST /chat/completions is OpenAI's.
   const reply = /^\/chat\/(?!completions$)([\w-]+)$/

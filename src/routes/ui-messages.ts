@@ -1,7 +1,8 @@
 import { aiSdk, aiSdkAgain, aiSdkFrom, createChunkCounter, tailHeader } from '../dialects/ai-sdk.ts'
-import { ChatError } from '../errors.ts'
+import { ChatError, toChatError } from '../errors.ts'
 import { empty } from '../http.ts'
-import type { Replies } from '../replies.ts'
+import { chatName, ownerOf } from '../names.ts'
+import type { Report } from '../report.ts'
 import type { Call, Route } from '../router.ts'
 import type { Service } from '../service.ts'
 import { streamHeaders } from '../sse.ts'
@@ -9,33 +10,46 @@ import type { HttpReply, HttpRequest, StreamStore } from '../types.ts'
 
 export interface UiMessageLog {
   readonly store: StreamStore
-  readonly replies: Replies
+  readonly report: Report
 }
 
 /**
  * The AI SDK's chat: ask, come back, stop. What comes after `/api/chat/` is the page's name for a conversation, whose
  * running reply is meant, or the id of a reply.
  */
-export function uiMessageRoutes(service: Service, { store, replies }: UiMessageLog): readonly Route[] {
+export function uiMessageRoutes(service: Service, { store, report }: UiMessageLog): readonly Route[] {
   async function ask({ request }: Call): Promise<HttpReply> {
     return service.answer(aiSdk, await service.read(aiSdk, request, { plainText: true }), request)
   }
 
-  async function replyOf(id: string): Promise<string | undefined> {
-    for (const replyId of [replies.of(id)?.id, replies.missed(id), id])
-      if (replyId !== undefined && (await store.state(replyId))) return replyId
-    return undefined
+  /** The reply that a page means; `bound` when by the name of its conversation. */
+  async function replyOf(
+    id: string,
+    request: HttpRequest,
+  ): Promise<{ readonly replyId: string; readonly bound: boolean } | undefined> {
+    const named = await store.find(chatName(ownerOf(request), id))
+    if (named && (await service.find(named.id, request))) return { replyId: named.id, bound: true }
+    return (await service.find(id, request)) && { replyId: id, bound: false }
   }
 
   async function resume({ request, url, id }: Call): Promise<HttpReply> {
     const startIndex = readStartIndex(url)
-    const replyId = await replyOf(id)
-    if (startIndex !== undefined) return goOn(await known(replyId), startIndex, request)
+    const found = await replyOf(id, request)
+    if (startIndex !== undefined) return goOn((await known(found)).replyId, startIndex, request)
     // A page that opens asks whether something is being answered: most often nothing is.
-    if (replyId === undefined) return empty(204)
+    if (!found) return empty(204)
+    const { replyId, bound } = found
     // What ended while the page was away is told to it once.
-    const onRead = replyId === replies.missed(id) ? () => replies.forget(id) : undefined
+    const onRead = bound ? () => forget(id, replyId, request) : undefined
     return service.follow(aiSdkAgain, { id: replyId, after: 0, onRead }, request)
+  }
+
+  async function forget(chatId: string, replyId: string, request: HttpRequest): Promise<void> {
+    try {
+      await store.release(chatName(ownerOf(request), chatId), replyId)
+    } catch (error) {
+      report(toChatError(error), { replyId })
+    }
   }
 
   async function goOn(id: string, startIndex: number, request: HttpRequest): Promise<HttpReply> {
@@ -45,13 +59,17 @@ export function uiMessageRoutes(service: Service, { store, replies }: UiMessageL
     return service.follow(aiSdkFrom(from, count), { id, after: 0 }, request)
   }
 
-  async function headOfReply({ id }: Call): Promise<HttpReply> {
-    const replyId = await replyOf(id)
-    if (replyId === undefined) return empty(204)
+  async function headOfReply({ request, id }: Call): Promise<HttpReply> {
+    const found = await replyOf(id, request)
+    if (!found) return empty(204)
+    const { replyId } = found
     return empty(200, { ...streamHeaders, 'x-reply-id': replyId, ...aiSdk.headers?.(replyId) })
   }
 
-  const stop = async ({ id }: Call): Promise<HttpReply> => service.stop(await known(await replyOf(id)))
+  async function stop({ request, id }: Call): Promise<HttpReply> {
+    const { replyId } = await known(replyOf(id, request))
+    return service.stop(replyId, request)
+  }
 
   const { refuse } = aiSdk
   return [

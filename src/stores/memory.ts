@@ -1,5 +1,6 @@
 import { ChatError } from '../errors.ts'
-import { type ChatDelta, isTerminal, type StreamStore } from '../types.ts'
+import { createLog, extend, lengthOf, type Log, readLog, terminalOf } from '../log.ts'
+import type { Ask, Binding, ChatDelta, CreateOptions, ReplyState, StreamStore } from '../types.ts'
 
 export interface MemoryStoreOptions {
   /** How long a sealed reply can be read, in milliseconds. Default ten minutes. */
@@ -10,11 +11,14 @@ export interface MemoryStoreOptions {
   readonly now?: (() => number) | undefined
 }
 
-interface Log {
-  readonly deltas: ChatDelta[]
+interface Entry {
+  readonly log: Log
+  readonly owner: string
+  readonly onAsk: ((ask: Ask) => void) | undefined
+  /** Names bound to it: they are forgotten together. */
+  readonly names: Set<string>
   bytes: number
   sealedAt: number | undefined
-  readonly waiting: Set<() => void>
 }
 
 /**
@@ -29,117 +33,125 @@ export function createMemoryStore({
   maxBytes = 64 * 1024 * 1024,
   now = () => performance.now(),
 }: MemoryStoreOptions = {}): StreamStore {
-  const logs = new Map<string, Log>()
-  /** Sealed logs, the oldest first. */
-  const sealed = new Map<string, Log>()
+  const entries = new Map<string, Entry>()
+  /** Sealed ones, the oldest first. */
+  const sealed = new Map<string, Entry>()
+  const names = new Map<string, Binding>()
   let sealedBytes = 0
 
   function forgetOld(): void {
     const time = now()
-    for (const [id, log] of sealed) {
-      if (sealedBytes <= maxBytes && (log.sealedAt ?? time) + ttlMs > time) return
+    for (const [id, entry] of sealed) {
+      if (sealedBytes <= maxBytes && (entry.sealedAt ?? time) + ttlMs > time) return
       sealed.delete(id)
-      logs.delete(id)
-      sealedBytes -= log.bytes
+      forget(id, entry)
+      sealedBytes -= entry.bytes
     }
   }
 
-  return {
-    create(id) {
-      forgetOld()
-      if (logs.has(id)) throw new ChatError('internal', 'There is a reply under this id already.')
-      logs.set(id, { deltas: [], bytes: 0, sealedAt: undefined, waiting: new Set() })
-    },
+  function forget(id: string, entry: Entry): void {
+    entries.delete(id)
+    for (const name of entry.names) if (names.get(name)?.id === id) names.delete(name)
+  }
 
-    append(id, deltas) {
-      const log = logs.get(id)
-      if (!log || log.sealedAt !== undefined) return false
-      for (const delta of deltas) {
-        log.deltas.push(delta)
-        log.bytes += sizeOf(delta)
-        if (!isTerminal(delta)) continue
-        log.sealedAt = now()
-        sealed.set(id, log)
-        sealedBytes += log.bytes
-        break
-      }
-      wake(log)
+  function stateOf({ log, owner }: Entry): ReplyState {
+    return { length: lengthOf(log), sealed: log.sealed, owner, terminal: terminalOf(log) }
+  }
+
+  const store: StreamStore = {
+    create(id, { owner = '', onAsk }: CreateOptions = {}) {
+      forgetOld()
+      if (entries.has(id)) throw new ChatError('internal', 'There is a reply under this id already.')
+      const log = createLog()
+      entries.set(id, { log, owner, onAsk, names: new Set(), bytes: 0, sealedAt: undefined })
       return true
     },
 
-    read(id, { after, signal }) {
+    discard(id) {
+      const entry = entries.get(id)
+      if (entry && entry.sealedAt === undefined) forget(id, entry)
+    },
+
+    append(id, deltas) {
+      const entry = entries.get(id)
+      if (!entry) return gone
+      const { log } = entry
+      if (log.sealed) return terminalOf(log)
+      const from = log.deltas.length
+      extend(log, deltas)
+      for (let at = from; at < log.deltas.length; at++) entry.bytes += sizeOf(log.deltas[at]!)
+      if (log.sealed) {
+        entry.sealedAt = now()
+        sealed.set(id, entry)
+        sealedBytes += entry.bytes
+      }
+      return undefined
+    },
+
+    read(id, options) {
       forgetOld()
-      const log = logs.get(id)
-      if (!log) throw new ChatError('not-found', 'There is no reply with this id, or none any more.')
-      return createReader(log, after, signal)
+      const entry = entries.get(id)
+      if (!entry) throw new ChatError('not-found', 'There is no reply with this id, or none any more.')
+      return readLog(entry.log, options)
     },
 
     state(id) {
       forgetOld()
-      const log = logs.get(id)
-      return log && { length: log.deltas.length, sealed: log.sealedAt !== undefined }
+      const entry = entries.get(id)
+      return entry && stateOf(entry)
+    },
+
+    async ask(id, ask) {
+      forgetOld()
+      const entry = entries.get(id)
+      if (!entry) return undefined
+      if (!entry.log.sealed) {
+        entry.onAsk?.(ask)
+        if (ask === 'stop' && !entry.onAsk) store.append(id, [stopped])
+        if (ask === 'stop') await sealing(entry.log)
+      }
+      return stateOf(entry)
+    },
+
+    claim(name, binding, { replace = false } = {}) {
+      forgetOld()
+      const before = names.get(name)
+      const entry = entries.get(binding.id)
+      if (entry && (replace || !before)) {
+        names.set(name, binding)
+        entry.names.add(name)
+      }
+      return before
+    },
+
+    find(name) {
+      forgetOld()
+      return names.get(name)
+    },
+
+    release(name, id) {
+      if (names.get(name)?.id === id) names.delete(name)
     },
   }
+  return store
 }
 
-type Batch = IteratorResult<readonly ChatDelta[], undefined>
+/** What ends a log that is not there any more. */
+const gone: ChatDelta = { type: 'error', code: 'gone', message: 'The reply was lost.', retryable: false }
 
-/** Reads one log, hand-written rather than a generator: a pull that finds something takes no detour. */
-function createReader(
-  log: Log,
-  after: number,
-  signal: AbortSignal,
-): AsyncIterableIterator<readonly ChatDelta[]> {
-  const end: Batch = { value: undefined, done: true }
-  let cursor = after
-  let closed = false
-  let resolve: ((batch: Batch) => void) | undefined
+const stopped: ChatDelta = { type: 'finish', reason: 'cancelled' }
 
-  function advance(): void {
-    if (!resolve) return
-    const over = closed || signal.aborted
-    if (!over && cursor >= log.deltas.length && log.sealedAt === undefined) return
-    const settle = resolve
-    resolve = undefined
-    if (over || cursor >= log.deltas.length) {
-      close()
-      settle(end)
-      return
+/** Resolves when the log is sealed. */
+function sealing(log: Log): Promise<void> {
+  return new Promise((resolve) => {
+    function look(): void {
+      if (!log.sealed) return
+      log.waiting.delete(look)
+      resolve()
     }
-    const value = log.deltas.slice(cursor)
-    cursor = log.deltas.length
-    settle({ value, done: false })
-  }
-
-  function close(): void {
-    closed = true
-    log.waiting.delete(advance)
-    signal.removeEventListener('abort', advance)
-  }
-
-  log.waiting.add(advance)
-  signal.addEventListener('abort', advance, { once: true })
-
-  return {
-    next() {
-      return new Promise<Batch>((settle) => {
-        resolve = settle
-        advance()
-      })
-    },
-    async return() {
-      close()
-      advance()
-      return end
-    },
-    [Symbol.asyncIterator]() {
-      return this
-    },
-  }
-}
-
-function wake(log: Log): void {
-  for (const advance of log.waiting) advance()
+    log.waiting.add(look)
+    look()
+  })
 }
 
 // Characters it holds, plus what the object itself costs, roughly.

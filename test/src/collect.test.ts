@@ -22,7 +22,7 @@ test.each([
   ['with a gap', [0, 3], ['a', 'b']],
   ['from the third on', [2], ['a']],
 ])('tool calls that come %s are told without holes', async (_, indexes, ids) => {
-  const answer = await collect(once(start, ...indexes.map((index, i) => call(index, 'ab'.charAt(i))), finish))
+  const { answer } = await collect(once(start, ...indexes.map((index, i) => call(index, 'ab'.charAt(i))), finish))
 
   expect(answer?.toolCalls).toEqual(ids.map((id) => ({ id, name: 'f', arguments: '{}' })))
   expect(JSON.stringify(answer)).not.toContain('null')
@@ -34,5 +34,8 @@ test.each<[string, ChatDelta[]]>([
   ['no end', [start, call(0, 'a')]],
   ['an error at its end', [start, { type: 'error', code: 'deadline', message: 'Late.', retryable: true }]],
 ])('a reply of %s is no answer', async (_, deltas) => {
-  expect(await collect(once(...deltas))).toBeUndefined()
+  const { answer, error } = await collect(once(...deltas))
+
+  expect(answer).toBeUndefined()
+  expect(error).toBe(deltas.find(({ type }) => type === 'error'))
 })

@@ -173,7 +173,7 @@ test('a shutdown while a reply is being opened is told too', async () => {
       ...store,
       async create(id) {
         shutdown.abort(new ChatError('server-shutdown', 'Bye.'))
-        await store.create(id)
+        return store.create(id)
       },
     },
   })

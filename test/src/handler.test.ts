@@ -319,7 +319,8 @@ test('it never rejects, whatever a request or a store does', async () => {
   const broken = () => {
     throw new Error('secret')
   }
-  const store = { create: broken, append: broken, read: broken, state: broken }
+  const log = { create: broken, discard: broken, append: broken, read: broken, state: broken, ask: broken }
+  const store = { ...log, claim: broken, find: broken, release: broken, ready: broken }
   const handler = handlerOf(script(whole), { onError, store })
   const requests = [
     http('/chat', { body: { prompt: 'hi' } }),

@@ -316,8 +316,9 @@ describe('a shutdown', () => {
     const store = {
       ...memory,
       async create(id: string) {
-        await memory.create(id)
+        const kept = await memory.create(id)
         down.abort(reason)
+        return kept
       },
     }
     const answering = handlerOf(scripted, { signal: down.signal, store })(post)

@@ -31,7 +31,7 @@ describe('what the store in memory forgets', () => {
     expect(() => store.read('a', { after: 0, signal })).toThrow(
       expect.objectContaining({ code: 'not-found' }),
     )
-    expect(store.append('a', [finish])).toBe(false)
+    expect(store.append('a', [finish])).toMatchObject({ code: 'gone' })
   })
 
   test('is never a reply that is still being written', () => {
@@ -42,7 +42,7 @@ describe('what the store in memory forgets', () => {
 
     time = 1e9
 
-    expect(store.state('a')).toEqual({ length: 1, sealed: false })
+    expect(store.state('a')).toMatchObject({ length: 1, sealed: false })
   })
 
   test('is the oldest first when there is no room', () => {

@@ -1,0 +1,71 @@
+import { ChatError } from './errors.ts'
+import type { DialectRequest, HttpRequest } from './types.ts'
+
+/** What a request that names itself is known by. */
+export interface RequestKey {
+  /** Its name in the store. */
+  readonly name: string
+  /** What it asked, as a digest: the same name for another question is refused. */
+  readonly note: string
+}
+
+/**
+ * The `Idempotency-Key` of a POST (IETF draft-ietf-httpapi-idempotency-key-header). Undefined when it has none.
+ * @throws `ChatError` `invalid-request` for one that is no key.
+ */
+export async function readKey(request: HttpRequest, asked: DialectRequest): Promise<RequestKey | undefined> {
+  const key = request.headers.get('idempotency-key')
+  if (key === null || request.method.toUpperCase() !== 'POST') return undefined
+  if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
+    const got = key.length > 255 ? `${key.length} characters` : key === '' ? 'nothing' : 'other characters'
+    const text = `The header Idempotency-Key must be 1 to 255 visible ASCII characters; got ${got}.`
+    throw new ChatError('invalid-request', text, { param: 'Idempotency-Key' })
+  }
+  return {
+    name: JSON.stringify(['key', ownerOf(request), key]),
+    note: await digest(JSON.stringify(asked)),
+  }
+}
+
+/** The name of a conversation's newest reply, which lasts until somebody has read it to its end. */
+export function chatName(owner: string, chatId: string): string {
+  return JSON.stringify(['chat', owner, chatId])
+}
+
+/** Whose replies a request may see. */
+export function ownerOf({ principal = '' }: HttpRequest): string {
+  return principal
+}
+
+/** SHA-256, base64url. */
+export async function digest(text: string): Promise<string> {
+  const bytes = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
+  return toBase64Url(bytes)
+}
+
+/** Bytes as base64url without padding: RFC 4648 §5. */
+export function toBase64Url(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replace(/=+$/, '')
+}
+
+const policies = ['cancel', 'linger', 'continue'] as const
+/** What becomes of a reply when its last reader has left: ended at once, after a while, or not at all. */
+export type DisconnectPolicy = (typeof policies)[number]
+
+/**
+ * What a request wants to happen when it loses its reader: the header `X-On-Disconnect`, or `?on_disconnect=`, which
+ * the header wins over. Undefined when it does not say. @throws `ChatError` `invalid-request` for anything else.
+ */
+export function readPolicy({ headers }: HttpRequest, url: URL): DisconnectPolicy | undefined {
+  const value = headers.get('x-on-disconnect') ?? url.searchParams.get('on_disconnect')
+  if (value === null) return undefined
+  const policy = policies.find((known) => known === value)
+  if (policy) return policy
+  const got = JSON.stringify(value.slice(0, 40))
+  throw new ChatError('invalid-request', `\`X-On-Disconnect\` must be one of ${policies.join(', ')}; got ${got}.`, {
+    param: 'X-On-Disconnect',
+  })
+}
