@@ -1,12 +1,13 @@
 // Three servers on one Redis, a thousand questions, and everything that can go wrong: `npm run chaos [-- --quick]`.
 import { writeFile } from 'node:fs/promises'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type RedisServer, startRedis } from '../test/redis/server.ts'
 import type { History } from './chaos/history.ts'
 import { createInstance, type Instance } from './chaos/instance.ts'
 import { startModel } from './chaos/model.ts'
-import { createMonkey, type Doses } from './chaos/monkey.ts'
+import { createMonkey, type Doses, DRAIN_MS } from './chaos/monkey.ts'
 import { ask, audit } from './chaos/question.ts'
 import { judge, print } from './chaos/report.ts'
 import { note, type World } from './chaos/world.ts'
@@ -44,7 +45,7 @@ const env = {
   UPSTREAM_RETRIES: '0',
   HEARTBEAT_MS: '1000',
   LINGER_MS: '5000',
-  DRAIN_MS: '1500',
+  DRAIN_MS: String(DRAIN_MS),
   ...(redis ? { REDIS_URL: redis.url, LEASE_MS: '2000' } : {}),
 }
 const instances: Instance[] = []
@@ -60,18 +61,24 @@ const world: World = {
   model,
   faults: [],
   histories: [],
+  crashes,
   counts: { reconnects: 0, cuts: 0, broken: 0, turnedAway: 0, doubled: 0 },
   now,
 }
 console.log(
   `seed ${world.seed}: ${questions} questions, ${reconnects} reconnects, ${instances.length} servers`,
 )
+const pauses = monitorEventLoopDelay()
+pauses.enable()
 const progress = setInterval(() => console.log(progressLine()), 5000)
 await run(redis)
 clearInterval(progress)
+pauses.disable()
 
-const report = judge(world, crashes)
+const report = judge(world)
 print(report, world.histories, world.faults)
+// Where this process stood still, servers did too: a lease may have run out.
+console.log(`longest pause of the clients: ${(pauses.max / 1e6).toFixed(0)} ms`)
 if (options.json) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`)
 await Promise.all(instances.map((instance) => instance.end('SIGKILL')))
 await Promise.all([redis?.stop(), model.stop()])

@@ -10,8 +10,8 @@ export interface Instance {
   readonly url: string
   readonly up: boolean
   start(): Promise<void>
-  /** Ends it and waits until it is gone. */
-  end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
+  /** Ends it and waits until it is gone: false when it did not go in time, or not with 0 where it was asked to. */
+  end(signal: 'SIGKILL' | 'SIGTERM', withinMs?: number): Promise<boolean>
 }
 
 export interface InstanceOptions {
@@ -58,13 +58,16 @@ export async function createInstance(
       })
       await ready(own)
     },
-    async end(signal) {
+    async end(signal, withinMs = 10_000) {
       const own = child
-      if (!own || own.exitCode !== null || own.signalCode !== null) return
+      if (!own || own.exitCode !== null || own.signalCode !== null) return true
       told = true
       const exited = once(own, 'exit')
+      const late = setTimeout(() => own.kill('SIGKILL'), withinMs)
       own.kill(signal)
       await exited
+      clearTimeout(late)
+      return signal === 'SIGKILL' || own.exitCode === 0
     },
   }
 }

@@ -8,6 +8,9 @@ import type { World } from './world.ts'
 
 type Kind = Fault['kind']
 
+/** How long a server gives running answers after SIGTERM. */
+export const DRAIN_MS = 1500
+
 /** How often each fault is injected in a run. */
 export type Doses = Readonly<Record<Kind, number>>
 
@@ -55,7 +58,10 @@ export function createMonkey(
     const downMs = 100 + random() * 1500
     const fault: Fault = { kind, instance: instance.name, at: world.now(), until: Infinity }
     world.faults.push(fault)
-    await instance.end(kind === 'kill' ? 'SIGKILL' : 'SIGTERM')
+    if (kind === 'kill') await instance.end('SIGKILL')
+    else if (!(await instance.end('SIGTERM', DRAIN_MS + 3000))) {
+      world.crashes.push(`${instance.name} did not end in order within ${DRAIN_MS + 3000} ms of SIGTERM`)
+    }
     await sleep(downMs)
     await instance.start()
     fault.until = world.now()

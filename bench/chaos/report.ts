@@ -21,9 +21,9 @@ export interface Report {
   readonly lostMs: readonly number[]
 }
 
-/** Judges everything that happened. `crashes`: servers that ended by themselves. */
-export function judge(world: World, crashes: readonly string[]): Report {
-  const { histories, faults, counts, seed } = world
+/** Judges everything that happened. */
+export function judge(world: World): Report {
+  const { histories, faults, counts, crashes, seed } = world
   const judgements = histories.map((history) => check(history, faults))
   const findings = [
     ...judgements.flatMap((judgement) => judgement.findings),

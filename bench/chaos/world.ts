@@ -10,6 +10,8 @@ export interface World {
   readonly faults: Fault[]
   readonly histories: History[]
   readonly counts: Counts
+  /** What servers did that nobody had told them to. */
+  readonly crashes: string[]
   /** Milliseconds since the run began. */
   readonly now: () => number
 }
