@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL('../', import.meta.url))
 const cache = `${root}node_modules/.cache/deltarelay/bench`
 
 const [name, ...rest] = process.argv.slice(2)
-if (name === undefined) throw new Error('Which one? `node bench/run.mjs pace`, or `cold`.')
+if (name === undefined) throw new Error('Which one? `node bench/run.mjs pace`, `cold` or `chaos`.')
 
 /** Modules find their neighbours by their own address, which bundling would change. */
 const keepAddress = {

@@ -1,0 +1,49 @@
+import type { Fault, History } from './history.ts'
+
+type Kind = Fault['kind']
+
+const storeFaults: readonly Kind[] = ['redis-kill', 'redis-rollback', 'redis-pause', 'flush']
+/** Those that lose what was in the log already. A Redis that is killed loses nothing that it had answered. */
+const amnesia: readonly Kind[] = ['redis-rollback', 'flush']
+
+/** What can be the reason of what a reader was told. */
+const reasons: Readonly<Record<string, readonly Kind[]>> = {
+  'producer-lost': ['kill', 'redis-kill', 'redis-rollback', 'flush'],
+  'server-shutdown': ['drain'],
+  'store-unavailable': storeFaults,
+  'log-incomplete': storeFaults,
+  gone: amnesia,
+  '404': amnesia,
+  '410': amnesia,
+  // A reader at the producer may be ahead of the log, which then ends without what it saw.
+  '409': ['kill', ...storeFaults],
+  '204': ['kill', ...storeFaults],
+  abandoned: storeFaults,
+}
+
+/** How long before a rollback something may have been written that it takes back. */
+const ROLLBACK_MS = 10_000
+
+/**
+ * Finds what was done to a reply that explains what its reader was told at `at`; undefined where nothing does.
+ * Servers that were not asked are not to blame: only these can be the reply's producer.
+ */
+export function explain(
+  what: string,
+  at: number,
+  { posts, readers }: History,
+  faults: readonly Fault[],
+): Fault | undefined {
+  const kinds = reasons[what] ?? []
+  const createdAt = Math.min(...posts.map((post) => post.at))
+  const asked = new Set(posts.map(({ instance }) => instance))
+  const lastWriteAt = Math.max(
+    createdAt,
+    ...readers.flatMap(({ name, sightings }) => (name === 'audit' ? [] : sightings.map((seen) => seen.at))),
+  )
+  return faults.find(({ kind, instance, at: from, until }) => {
+    if (!kinds.includes(kind) || from > at || until < createdAt) return false
+    if (instance !== undefined && !asked.has(instance)) return false
+    return kind !== 'redis-rollback' || lastWriteAt > from - ROLLBACK_MS
+  })
+}
