@@ -64,7 +64,12 @@ async function withSimulator(options: Options): Promise<Options> {
   return { ...options, ...simulated, tools }
 }
 
-function describe({ model, baseURL, upstreams }: Options, simulated: boolean): string {
+function describe(options: Options, simulated: boolean): string {
+  const { redisUrl } = options
+  return describeModel(options, simulated) + (redisUrl ? `; replies in Redis at ${new URL(redisUrl).host}` : '')
+}
+
+function describeModel({ model, baseURL, upstreams }: Options, simulated: boolean): string {
   if (simulated) return 'simulated model: set OPENAI_API_KEY or OPENAI_BASE_URL for a real one'
   if (upstreams) return `model ${model}, upstreams ${upstreams.map(({ name }) => name).join(', ')}`
   return `model ${model} at ${baseURL ? new URL(baseURL).host : 'api.openai.com'}`
