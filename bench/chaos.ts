@@ -75,10 +75,8 @@ await run(redis)
 clearInterval(progress)
 pauses.disable()
 
-const report = judge(world)
+const report = judge(world, pauses.max / 1e6)
 print(report, world.histories, world.faults)
-// Where this process stood still, servers did too: a lease may have run out.
-console.log(`longest pause of the clients: ${(pauses.max / 1e6).toFixed(0)} ms`)
 if (options.json) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`)
 await Promise.all(instances.map((instance) => instance.end('SIGKILL')))
 await Promise.all([redis?.stop(), model.stop()])
