@@ -44,7 +44,7 @@ const env = {
   OPENAI_MODEL: 'chaos',
   UPSTREAM_RETRIES: '0',
   HEARTBEAT_MS: '1000',
-  LINGER_MS: '5000',
+  LINGER_MS: '2000',
   DRAIN_MS: String(DRAIN_MS),
   ...(redis ? { REDIS_URL: redis.url, LEASE_MS: '2000' } : {}),
 }
