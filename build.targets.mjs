@@ -42,6 +42,9 @@ export const targetsIn = (out) => ({
     outExtension: { '.js': '.mjs' },
     target: 'node24',
     minify: true,
+    // The Redis client is larger than all the rest, and loaded only where there is a Redis.
+    splitting: true,
+    chunkNames: 'redis-[hash]',
     plugins: [leanOpenAI],
   },
   api: {

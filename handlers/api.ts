@@ -2,6 +2,7 @@
 import serverless from 'serverless-http'
 import { createApp } from './app.ts'
 import { readOptions } from './options.ts'
+import { openRedis } from './redis.ts'
 import { requireModel } from './require-model.ts'
 import { wire } from './wire.ts'
 
@@ -10,10 +11,13 @@ const LONGEST_ANSWER_MS = 26_000
 
 const options = readOptions(process.env)
 requireModel(options)
-const handle = wire(options, {
+const { handler: answer } = wire(options, {
   streamingElsewhere: options.chatUrl ?? '',
   totalTimeoutMs: Math.min(options.totalTimeoutMs, LONGEST_ANSWER_MS),
   lingerMs: 0,
+  ...(options.redisUrl
+    ? { store: openRedis({ ...options, redisUrl: options.redisUrl, subscribes: false }) }
+    : {}),
 })
 
-export const handler = serverless(createApp(handle, options))
+export const handler = serverless(createApp(answer, options))

@@ -44,6 +44,13 @@ export interface Options {
   readonly stallTimeoutMs: number
   readonly bodyTimeoutMs: number
   readonly acceptWaitMs: number
+  /** How long somebody who came back is served before it has to come again. */
+  readonly followMs: number | undefined
+  readonly leaseMs: number
+  /** Where replies are kept; in memory without it. */
+  readonly redisUrl: string | undefined
+  readonly redisDown: 'fail' | 'degrade'
+  readonly redisPrefix: string | undefined
 }
 
 /** The model where neither `OPENAI_MODEL` nor `MODELS` nor `UPSTREAMS` says anything. */
@@ -52,7 +59,6 @@ const DEFAULT_MODEL = 'gpt-4.1-mini'
 /** Settings that the documentation of later versions names: ignoring them would be a promise broken in silence. */
 const notYet: Readonly<Record<string, string>> = {
   API_KEYS: 'this version has no keys of its own; put an authenticating proxy in front, or unset it',
-  REDIS_URL: 'this version keeps replies in memory only; unset it',
 }
 
 /** Origins of desktop shells and extensions, such as `tauri://localhost`: the URL standard knows none for their schemes. */
@@ -131,11 +137,29 @@ export function readOptions(env: Environment): Options {
     return value
   }
 
-  function api(name: string): Api {
-    const value = text(name) ?? apis[0]
-    const known = apis.find((each) => each === value)
-    if (!known) problems.push(`${name} must be one of ${apis.join(', ')}; got ${quote(value)}`)
-    return known ?? apis[0]
+  /** The first is the default. */
+  function oneOf<T extends string>(name: string, choices: readonly [T, ...T[]]): T {
+    const value = text(name) ?? choices[0]
+    const known = choices.find((each) => each === value)
+    if (!known) problems.push(`${name} must be one of ${choices.join(', ')}; got ${quote(value)}`)
+    return known ?? choices[0]
+  }
+
+  function redis(name: string): string | undefined {
+    const value = text(name)
+    if (value === undefined) return undefined
+    const known = /^rediss?:$/.test(parseUrl(value)?.protocol ?? '') && parseUrl(value)?.hostname
+    // It may hold a password.
+    if (!known) problems.push(`${name} must be an address such as redis://host:6379 or rediss://host:6379`)
+    return value
+  }
+
+  function prefix(name: string): string | undefined {
+    const value = text(name)
+    if (value !== undefined && !/^[\w.:-]{1,64}$/.test(value)) {
+      problems.push(`${name} must be 1 to 64 letters, digits or any of _ . : -; got ${quote(value)}`)
+    }
+    return value
   }
 
   function hosts(name: string): readonly string[] | '*' | undefined {
@@ -170,7 +194,7 @@ export function readOptions(env: Environment): Options {
     ...endpoint(),
     apiKey: key('OPENAI_API_KEY'),
     baseURL: url('OPENAI_BASE_URL'),
-    api: api('UPSTREAM_API'),
+    api: oneOf('UPSTREAM_API', apis),
     upstreams,
     ...choice,
     systemPrompt: text('SYSTEM_PROMPT'),
@@ -199,6 +223,11 @@ export function readOptions(env: Environment): Options {
     stallTimeoutMs: ms('STALL_TIMEOUT_MS', 30_000),
     bodyTimeoutMs: ms('BODY_TIMEOUT_MS', 15_000),
     acceptWaitMs: ms('ACCEPT_WAIT_MS', 5000, 0),
+    followMs: ms('FOLLOW_MS', 0) || undefined,
+    leaseMs: ms('LEASE_MS', 15_000, 1000),
+    redisUrl: redis('REDIS_URL'),
+    redisDown: oneOf('REDIS_DOWN', ['fail', 'degrade']),
+    redisPrefix: prefix('REDIS_PREFIX'),
   }
   if (problems.length > 0) throw new OptionsError(problems)
   return options

@@ -2,13 +2,14 @@
 import { existsSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { ChatError } from '../src/errors.ts'
+import { setTimer } from '../src/timer.ts'
 import { createApp } from './app.ts'
 import { type Options, OptionsError, readOptions } from './options.ts'
 import { pageIn } from './page.ts'
+import { openRedis } from './redis.ts'
 import { requireModel } from './require-model.ts'
 import { tools } from './tools.ts'
-import { wire } from './wire.ts'
+import { type Wired, wire } from './wire.ts'
 
 /** An answer may take minutes; a request's head may not. Milliseconds. */
 const limits = {
@@ -38,9 +39,10 @@ async function main(environment: Options): Promise<void> {
   // Nobody who runs this for others wants to find out from them that the answers were made up.
   if (environment.production) requireModel(environment)
   const options = simulated ? await withSimulator(environment) : environment
-  const shutdown = new AbortController()
   const page = pageIn(new URL('./web/', import.meta.url), options, simulated)
-  const handler = wire(options, { page, signal: shutdown.signal })
+  const { redisUrl } = options
+  const shared = redisUrl ? { store: openRedis({ ...options, redisUrl, subscribes: true }) } : {}
+  const { handler, close } = wire(options, { page, ...shared })
   const server = createServer(
     // The body has a limit of its own, which comes first and says what is wrong.
     { ...limits, requestTimeout: limits.headersTimeout + options.bodyTimeoutMs + 5000 },
@@ -50,7 +52,7 @@ async function main(environment: Options): Promise<void> {
   server.listen(options.port, options.host, () => {
     console.log(`deltarelay is listening on ${addressOf(server)} (${describe(options, simulated)})`)
   })
-  stopOnSignals(server, { shutdown, drainMs: options.drainMs })
+  stopOnSignals(server, { close, drainMs: options.drainMs })
 }
 
 /** Starts the simulated model on a free port of this machine and points everything at it. */
@@ -79,24 +81,27 @@ function refuse(error: NodeJS.ErrnoException, { host, port }: Options): void {
   process.exit(1)
 }
 
-/** On SIGTERM or SIGINT: no new requests, running answers get `drainMs` to end, then they are told. Again: at once. */
+/**
+ * On SIGTERM or SIGINT: no new replies, running ones get `drainMs` to end, then they are told. Who comes back is served
+ * until then. Again: at once.
+ */
 function stopOnSignals(
   server: Server,
-  { shutdown, drainMs }: { readonly shutdown: AbortController; readonly drainMs: number },
+  { close, drainMs }: { readonly close: Wired['close']; readonly drainMs: number },
 ): void {
   let stopping = false
-  function stop(): void {
-    if (stopping) process.exit(1)
-    stopping = true
+  async function drain(): Promise<void> {
+    await close({ drainMs })
     server.close(() => process.exit(0))
     // Clients keep a connection for its next request, after their answer has ended too.
     setInterval(() => server.closeIdleConnections(), 100)
-    const reason = new ChatError('server-shutdown', 'The server is shutting down. Ask again in a moment.')
-    setTimeout(() => {
-      shutdown.abort(reason)
-      // What does not end then either is not waited for.
-      setTimeout(() => process.exit(0), 2000)
-    }, drainMs)
+  }
+  function stop(): void {
+    if (stopping) process.exit(1)
+    stopping = true
+    void drain() // never rejects
+    // What does not end then either is not waited for.
+    setTimer(() => process.exit(0), drainMs + 2000)
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)

@@ -1,5 +1,5 @@
 import { withCors } from '../src/cors.ts'
-import { createHandler, type HandlerOptions } from '../src/handler.ts'
+import { type ChatHandler, createHandler, type HandlerOptions } from '../src/handler.ts'
 import { createMemoryStore } from '../src/stores/memory.ts'
 import type { Handler, Upstream } from '../src/types.ts'
 import { createFailover, type FailoverEntry } from '../src/upstreams/failover.ts'
@@ -8,9 +8,14 @@ import { createOpenAI } from '../src/upstreams/openai.ts'
 import { logError, logFailover, logReply } from './log.ts'
 import type { Options } from './options.ts'
 
-/** Puts the parts together as the environment says; `more` is what a composition root adds. */
-export function wire(options: Options, more: Partial<HandlerOptions> = {}): Handler {
-  const { retentionMs, corsOrigins, tools, ...rest } = options
+export interface Wired {
+  readonly handler: Handler
+  readonly close: ChatHandler['close']
+}
+
+/** Puts the parts together as the environment says; `more` is what a composition root adds. Without a store: in memory. */
+export function wire(options: Options, more: Partial<HandlerOptions> = {}): Wired {
+  const { corsOrigins, tools, retentionMs, ...rest } = options
   const handler = createHandler({
     ...rest,
     upstream: upstreamFor(options),
@@ -20,7 +25,7 @@ export function wire(options: Options, more: Partial<HandlerOptions> = {}): Hand
     onFinish: logReply,
     ...more,
   })
-  return withCors(handler, { origins: corsOrigins })
+  return { handler: withCors(handler, { origins: corsOrigins }), close: handler.close }
 }
 
 // What the environment says of an OpenAI account is nothing for the servers of others.

@@ -2,7 +2,7 @@ import { ChatError, statusOf, toChatError } from './errors.ts'
 import { tell } from './report.ts'
 import type { Toolbox } from './tools.ts'
 import { createTurn } from './turn.ts'
-import type { ChatDelta, ChatRequest, Upstream, Usage } from './types.ts'
+import type { ChatDelta, ChatRequest, StartDelta, Upstream, Usage } from './types.ts'
 
 export interface StreamChatOptions {
   readonly upstream: Upstream
@@ -118,7 +118,7 @@ export function startOf({
 }: Pick<StreamChatOptions, 'id' | 'continues'> & {
   readonly model: string
   readonly createdAt: number
-}): ChatDelta {
+}): StartDelta {
   return { type: 'start', ...rest, ...(continues === undefined ? {} : { continues }) }
 }
 

@@ -65,7 +65,11 @@ export function readPolicy({ headers }: HttpRequest, url: URL): DisconnectPolicy
   const policy = policies.find((known) => known === value)
   if (policy) return policy
   const got = JSON.stringify(value.slice(0, 40))
-  throw new ChatError('invalid-request', `\`X-On-Disconnect\` must be one of ${policies.join(', ')}; got ${got}.`, {
-    param: 'X-On-Disconnect',
-  })
+  throw new ChatError(
+    'invalid-request',
+    `\`X-On-Disconnect\` must be one of ${policies.join(', ')}; got ${got}.`,
+    {
+      param: 'X-On-Disconnect',
+    },
+  )
 }

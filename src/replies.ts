@@ -5,7 +5,7 @@ import { chatName, type RequestKey } from './names.ts'
 import { type Reply, startReply } from './reply.ts'
 import type { Report } from './report.ts'
 import type { Toolbox } from './tools.ts'
-import type { Ask, Binding, ChatRequest, StreamStore, Upstream } from './types.ts'
+import type { Ask, Binding, ChatRequest, StartDelta, StreamStore, Upstream } from './types.ts'
 
 export interface RepliesOptions {
   readonly upstream: Upstream
@@ -56,8 +56,8 @@ export interface StartOptions {
   readonly continues?: string | undefined
 }
 
-/** With the reply that its conversation had before. */
-type Entered = StartOptions & { readonly before?: Binding | undefined }
+/** With its first delta, and the reply that its conversation had before. */
+type Entered = StartOptions & { readonly start: StartDelta; readonly before: Binding | undefined }
 
 export interface Started {
   readonly id: string
@@ -103,13 +103,13 @@ export function createReplies(options: RepliesOptions): Replies {
 
   function produce(id: string, request: ChatRequest, options: Entered): void {
     const { owner, remainingMs = Infinity, lingerMs: ownLingerMs = lingerMs, chatId, continues } = options
-    const createdAt = now()
+    const { start } = options
     const watch = onFinish && watchReply({ id, request, chatId, now, onFinish, report })
     const reply = startReply({
       id,
       owner,
       store,
-      start: startOf({ id, model: request.model, createdAt, continues }),
+      start,
       lingerMs: ownLingerMs,
       maxBytes: maxReplyBytes,
       totalTimeoutMs: Math.max(0, Math.min(totalTimeoutMs, remainingMs)),
@@ -123,7 +123,7 @@ export function createReplies(options: RepliesOptions): Replies {
           tools,
           onToolError: (error) => report(error, { replyId: id }),
           maxSteps,
-          now: () => createdAt,
+          now: () => start.createdAt,
           ...told,
         }),
       onAccept: watch?.onAccept,
@@ -143,10 +143,10 @@ export function createReplies(options: RepliesOptions): Replies {
   async function refuseLate(
     id: string,
     request: ChatRequest,
-    { chatId, continues }: StartOptions,
+    { chatId, start }: Entered,
     error: ChatError,
   ): Promise<ChatError> {
-    const deltas = [startOf({ id, model: request.model, createdAt: now(), continues }), terminalFor(error)]
+    const deltas = [start, terminalFor(error)]
     await store.append(id, deltas)
     const watch = onFinish && watchReply({ id, request, chatId, now, onFinish, report })
     for (const delta of deltas) watch?.onDelta(delta)
@@ -204,8 +204,9 @@ export function createReplies(options: RepliesOptions): Replies {
   }
 
   async function open(id: string, request: ChatRequest, options: StartOptions): Promise<Started> {
-    const { owner, key } = options
-    const kept = await store.create(id, { owner, onAsk: (ask) => running.has(id) && tell(id, ask) })
+    const { owner, key, continues } = options
+    const start = startOf({ id, model: request.model, createdAt: now(), continues })
+    const kept = await store.create(id, { owner, start, onAsk: (ask) => running.has(id) && tell(id, ask) })
     try {
       const before = kept && key && (await store.claim(key.name, { id, note: key.note }))
       if (before) {
@@ -216,9 +217,9 @@ export function createReplies(options: RepliesOptions): Replies {
       await store.discard(id)
       throw error
     }
-    const entered = { ...options, before: kept ? await enterChat(id, options) : undefined }
+    const entered = { ...options, start, before: kept ? await enterChat(id, options) : undefined }
     // The shutdown came while the store was busy: nobody shall wait for this log.
-    if (refusing) throw await refuseLate(id, request, options, refusing)
+    if (refusing) throw await refuseLate(id, request, entered, refusing)
     produce(id, request, entered)
     return { id, fresh: true, kept }
   }

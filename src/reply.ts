@@ -219,14 +219,13 @@ export function startReply(options: ReplyOptions): Reply {
   async function lingerOn(): Promise<void> {
     let agoMs = Infinity
     try {
-      const looking = store.state(id)
-      const state = looking && 'then' in looking ? await looking : looking
-      agoMs = state?.readAgoMs ?? Infinity
+      if (store.readAgoMs) agoMs = (await store.readAgoMs(id)) ?? Infinity
     } catch {
       // Nobody can read it elsewhere when the store is away.
     }
     if (readers > 0 || over) return
-    if (agoMs < lingerMs) linger = setTimer(() => void lingerOn(), lingerMs - agoMs)
+    const leftMs = lingerMs + READ_MARGIN_MS - agoMs
+    if (leftMs > 0) linger = setTimer(() => void lingerOn(), leftMs)
     else abandon()
   }
 
@@ -268,6 +267,9 @@ export function startReply(options: ReplyOptions): Reply {
     join,
   }
 }
+
+/** Somebody who was there so long ago on another instance may still be there. */
+const READ_MARGIN_MS = 2500
 
 /** The end of a reply that nobody asked to end: whoever comes back all the same sees that it is not whole. */
 const abandoned: ChatDelta = { type: 'finish', reason: 'cancelled', raw: 'abandoned' }

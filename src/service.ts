@@ -90,7 +90,10 @@ export function createService(options: ServiceOptions): Service {
       await batches.return?.()
       limit.lift()
       await leave?.(true)
-      return { ...dialect.refuse(reply?.failure ?? errorOf(deltas[1]), head), ...(settled ? { settled } : {}) }
+      return {
+        ...dialect.refuse(reply?.failure ?? errorOf(deltas[1]), head),
+        ...(settled ? { settled } : {}),
+      }
     }
     // From here on it lingers: the request was taken, and who asked may come back for the answer.
     if (fresh && request.signal.aborted && reply && !reply.accepted) await abandon(reply)
@@ -258,5 +261,7 @@ function unknownReply(): ChatError {
 }
 
 function lostReply(cause: ChatError): ChatError {
-  return new ChatError('gone', 'The reply of this Idempotency-Key was lost. Ask again with a new key.', { cause })
+  return new ChatError('gone', 'The reply of this Idempotency-Key was lost. Ask again with a new key.', {
+    cause,
+  })
 }

@@ -70,6 +70,9 @@ export type ChatDelta =
       readonly status?: number
     }
 
+/** The first delta of a reply. */
+export type StartDelta = Extract<ChatDelta, { type: 'start' }>
+
 /** Whether nothing can follow this delta. */
 export function isTerminal(delta: ChatDelta): boolean {
   return delta.type === 'finish' || delta.type === 'error'
@@ -257,8 +260,6 @@ export interface ReplyState {
   readonly owner: string
   /** The last one, where it is terminal. */
   readonly terminal?: ChatDelta | undefined
-  /** How long ago, in milliseconds, somebody read it on another instance; absent = never. */
-  readonly readAgoMs?: number | undefined
 }
 
 /** What is asked of the producer of a reply: to end it; or to end it as soon as nobody reads it. */
@@ -267,6 +268,8 @@ export type Ask = 'stop' | 'supersede'
 export interface CreateOptions {
   /** Whose reply it is. Default `''`. */
   readonly owner?: string | undefined
+  /** What the reply begins with if it ends before its producer said anything. */
+  readonly start?: ChatDelta | undefined
   /** Told what another instance asks of this reply's producer; may be told the same again. */
   readonly onAsk?: ((ask: Ask) => void) | undefined
 }
@@ -296,10 +299,7 @@ export interface StreamStore {
    * Adds deltas at the end; a terminal delta seals the log, and is there for good when this resolves.
    * Undefined when they were added; else the delta that ends the log instead: it was sealed already, or is gone.
    */
-  append(
-    id: string,
-    deltas: readonly ChatDelta[],
-  ): ChatDelta | undefined | Promise<ChatDelta | undefined>
+  append(id: string, deltas: readonly ChatDelta[]): ChatDelta | undefined | Promise<ChatDelta | undefined>
   /**
    * Everything after `after`, then what comes, up to the terminal delta; each pull gives all there is since the
    * last. Ends without a word when `signal` aborts. @throws `not-found`, or `gone` if it is lost while being read.
@@ -327,6 +327,11 @@ export interface StreamStore {
   find(name: string): Binding | undefined | Promise<Binding | undefined>
   /** Frees a name that is bound to this reply. */
   release(name: string, id: string): void | Promise<void>
+  /**
+   * How long ago, in milliseconds, somebody read a reply of this instance on another one, give or take a second or two;
+   * undefined = never. Absent = there is no other.
+   */
+  readAgoMs?(id: string): Promise<number | undefined>
   /** Whether new replies can be kept now. Absent = always. */
   ready?(): Promise<boolean>
 }

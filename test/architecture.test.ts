@@ -117,6 +117,7 @@ describe('a package has one place', () => {
     ['openai', 'src/upstreams/openai.ts'],
     ['express', 'handlers/app.ts'],
     ['serverless-http', 'handlers/api.ts'],
+    ['@redis/client', 'handlers/redis.ts'],
   ])('%s is used in %s only', (name, path) => {
     const users = modules.filter(({ folder, imports }) => folder !== 'test' && imports.includes(name))
     expect(users.map((module) => module.path)).toEqual([path])

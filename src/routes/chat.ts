@@ -24,7 +24,9 @@ export function chatRoutes(service: Service, limits: RequestLimits): readonly Ro
       throw new ChatError('bad-cursor', text)
     }
     const { id, after } = cursor
-    return (await service.find(id, request)) ? service.follow(eventSource, { id, after }, request) : empty(204)
+    return (await service.find(id, request))
+      ? service.follow(eventSource, { id, after }, request)
+      : empty(204)
   }
 
   async function resume({ request, url, id }: Call): Promise<HttpReply> {

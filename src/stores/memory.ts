@@ -107,7 +107,7 @@ export function createMemoryStore({
       if (!entry) return undefined
       if (!entry.log.sealed) {
         entry.onAsk?.(ask)
-        if (ask === 'stop' && !entry.onAsk) store.append(id, [stopped])
+        if (ask === 'stop' && !entry.onAsk) void store.append(id, [stopped]) // here it is no promise
         if (ask === 'stop') await sealing(entry.log)
       }
       return stateOf(entry)

@@ -38,6 +38,11 @@ const defaults: Options = {
   stallTimeoutMs: 30_000,
   bodyTimeoutMs: 15_000,
   acceptWaitMs: 5000,
+  followMs: undefined,
+  leaseMs: 15_000,
+  redisUrl: undefined,
+  redisDown: 'fail',
+  redisPrefix: undefined,
 }
 
 function problems(env: Record<string, string>): readonly string[] {
@@ -62,6 +67,7 @@ test.each<[string, Record<string, string>]>([
       MODELS: ' , ',
       CORS_ORIGINS: '',
       REDIS_URL: '',
+      REDIS_DOWN: '',
       UPSTREAMS: ' ',
       UPSTREAM_API: '',
       IMAGE_HOSTS: ',',
@@ -142,6 +148,12 @@ describe('a setting is read', () => {
     [{ STALL_TIMEOUT_MS: '9' }, { stallTimeoutMs: 9 }],
     [{ BODY_TIMEOUT_MS: '10' }, { bodyTimeoutMs: 10 }],
     [{ ACCEPT_WAIT_MS: '0' }, { acceptWaitMs: 0 }],
+    [{ FOLLOW_MS: '5' }, { followMs: 5 }],
+    [{ LEASE_MS: '1000' }, { leaseMs: 1000 }],
+    [{ REDIS_URL: 'redis://:secret@localhost:6379/1' }, { redisUrl: 'redis://:secret@localhost:6379/1' }],
+    [{ REDIS_URL: 'rediss://r.example' }, { redisUrl: 'rediss://r.example' }],
+    [{ REDIS_DOWN: 'degrade' }, { redisDown: 'degrade' }],
+    [{ REDIS_PREFIX: 'chat:1' }, { redisPrefix: 'chat:1' }],
   ]
 
   test.each(rows)('%j', (env, changed) => {
@@ -161,7 +173,11 @@ const bad: Record<string, [string, RegExp]> = {
     /^CORS_ORIGINS must list exact origins such as .*; got "https:\/\/a.example\/"$/,
   ],
   API_KEYS: ['canary', /^API_KEYS is set, but /],
-  REDIS_URL: ['redis://:canary@host', /^REDIS_URL is set, but /],
+  REDIS_URL: ['http://:canary@host', /^REDIS_URL must be an address such as redis:\/\/host:6379 or rediss/],
+  REDIS_DOWN: ['retry', /^REDIS_DOWN must be one of fail, degrade; got "retry"$/],
+  REDIS_PREFIX: ['a b', /^REDIS_PREFIX must be 1 to 64 letters, .*; got "a b"$/],
+  FOLLOW_MS: ['0', /^FOLLOW_MS must be a whole number from 1 to /],
+  LEASE_MS: ['999', /^LEASE_MS must be a whole number from 1000 to /],
   UPSTREAM_API: ['assistants', /^UPSTREAM_API must be one of chat-completions, responses; got "assistants"$/],
   UPSTREAMS: ['[', /^UPSTREAMS must be JSON: there is a mistake at line 1, column 2$/],
   IMAGE_HOSTS: [
@@ -259,7 +275,7 @@ describe('the documentation', () => {
 
   test('has every variable that is read, and no other', () => {
     const read = new Set<string>()
-    const known = ['API_KEYS', 'REDIS_URL'] // refused, because other versions have them
+    const known = ['API_KEYS'] // refused, because other versions have them
     const environment = new Proxy({}, { get: (_, name) => void read.add(String(name)) })
     readOptions(environment)
 

@@ -27,7 +27,7 @@ function serviceOf(
     return { name: `s${index + 1}`, baseURL: url, keyVariable: 'KEY', ...more }
   })
   const settings = { UPSTREAMS: JSON.stringify(upstreams), KEY, UPSTREAM_RETRIES: '0', ...env }
-  return wire(readOptions({ HEADERS_TIMEOUT_MS: '5000', ...settings }))
+  return wire(readOptions({ HEADERS_TIMEOUT_MS: '5000', ...settings })).handler
 }
 
 async function ask(service: Handler, prompt = 'hello'): Promise<{ status: number; deltas: ChatDelta[] }> {
@@ -242,7 +242,7 @@ test.each(['chat-completions', 'responses'])('each server is asked in the API it
   await ask(serviceOf([first, { url: other.url, more: { api } }]))
   expect([first, other].map(({ requests }) => requests.at(-1)?.path)).toEqual(['/v1/chat/completions', path])
 
-  await ask(wire(readOptions({ OPENAI_BASE_URL: other.url, OPENAI_API_KEY: KEY, UPSTREAM_API: api })))
+  await ask(wire(readOptions({ OPENAI_BASE_URL: other.url, OPENAI_API_KEY: KEY, UPSTREAM_API: api })).handler)
   expect(other.requests.at(-1)?.path).toBe(path)
 })
 

@@ -20,17 +20,18 @@ afterAll(async () => {
 async function streaming(
   fault: string,
   drainMs: number,
-): Promise<{ server: ServerProcess; wire: Wire; port: number }> {
+): Promise<{ server: ServerProcess; wire: Wire; port: number; url: string; id: string }> {
   const server = launcher.launch({
     OPENAI_BASE_URL: simulator.url,
     OPENAI_API_KEY: 'any',
     DRAIN_MS: String(drainMs),
   })
-  const port = portOf(await server.ready)
+  const url = await server.ready
+  const port = portOf(url)
   const wire = await dial(port)
   wire.send(post('/chat', { prompt: `hi fault:${fault}` }))
-  await wire.until('"text"', 3)
-  return { server, wire, port }
+  const text = await wire.until('"text"', 3)
+  return { server, wire, port, url, id: /x-reply-id: (\S+)/i.exec(text)?.[1] ?? '' }
 }
 
 test.each(['SIGTERM', 'SIGINT'] as const)(
@@ -63,21 +64,29 @@ test.each([20_000, 2 ** 31 - 1])(
   },
 )
 
-test('while it ends nobody new is let in', async () => {
-  const { server, port } = await streaming('stall;after=3', 20_000)
+test('while it ends new questions are refused, and who comes back is served', async () => {
+  const { server, url, id } = await streaming('stall;after=3', 20_000)
+  const ready = () =>
+    fetch(`${url}/readyz`).then(async (response) => [response.status, await response.json()])
+  expect(await ready()).toEqual([200, { status: 'ready' }])
 
   server.child.kill('SIGTERM')
 
-  await expect
-    .poll(
-      () =>
-        dial(port).then(
-          () => 'connected',
-          () => 'refused',
-        ),
-      { timeout: 2000 },
-    )
-    .toBe('refused')
+  await expect.poll(ready).toEqual([503, { status: 'draining' }])
+  const asked = await fetch(`${url}/chat`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ prompt: 'hi' }),
+  })
+  expect([asked.status, asked.headers.get('retry-after'), await asked.json()]).toEqual([
+    503,
+    '1',
+    { error: { code: 'server-shutdown', message: expect.any(String) } },
+  ])
+  const back = await fetch(`${url}/chat/${id}`, { headers: { 'last-event-id': '2' } })
+  expect(back.status).toBe(200)
+  const { value } = await back.body!.pipeThrough(new TextDecoderStream()).getReader().read()
+  expect(value).toMatch(/^id: 3\ndata: /)
 })
 
 test('an answer that does not end in time is told so, and its upstream is closed', async () => {

@@ -85,7 +85,7 @@ test('every bad value is listed at once, no secret among them, and the exit code
     HEARTBEAT_MS: '99999999999',
     UPSTREAM_RETRIES: '11',
     AWS_LAMBDA_HTTP_ENDPOINT: 'nowhere',
-    REDIS_URL: 'redis://:canary@example.com',
+    REDIS_URL: 'https://:canary@example.com',
     API_KEYS: 'canary-1,canary-2',
   })
 

@@ -22,7 +22,9 @@ test.each([
   ['with a gap', [0, 3], ['a', 'b']],
   ['from the third on', [2], ['a']],
 ])('tool calls that come %s are told without holes', async (_, indexes, ids) => {
-  const { answer } = await collect(once(start, ...indexes.map((index, i) => call(index, 'ab'.charAt(i))), finish))
+  const { answer } = await collect(
+    once(start, ...indexes.map((index, i) => call(index, 'ab'.charAt(i))), finish),
+  )
 
   expect(answer?.toolCalls).toEqual(ids.map((id) => ({ id, name: 'f', arguments: '{}' })))
   expect(JSON.stringify(answer)).not.toContain('null')

@@ -1,0 +1,94 @@
+import type { RedisLink } from '../src/stores/redis/commands.ts'
+
+export type { RedisLink } from '../src/stores/redis/commands.ts'
+export { createRedisStore, type RedisStore, type RedisStoreOptions } from '../src/stores/redis/store.ts'
+
+/** What we use of a client of `@redis/client`, or of `redis`, 5 or newer. */
+export interface RedisClient {
+  sendCommand(args: string[]): Promise<unknown>
+  duplicate(): RedisClient
+  connect(): Promise<unknown>
+  destroy(): void
+  on(event: 'error', listener: (error: Error) => void): unknown
+  subscribe(channel: string, listener: (message: string) => void): Promise<unknown>
+  unsubscribe(channel: string, listener: (message: string) => void): Promise<unknown>
+}
+
+export interface RedisLinkOptions {
+  /** A command that is not answered for so long fails, and the connection is made anew. Default 5000 milliseconds. */
+  readonly timeoutMs?: number | undefined
+  /** Told of the trouble of connections that are made here. */
+  readonly onError?: ((error: Error) => void) | undefined
+  /** Whether to hear what is published, on a second connection. Default true; without it the store polls. */
+  readonly subscribes?: boolean | undefined
+}
+
+interface Call {
+  readonly since: number
+  readonly reject: (error: Error) => void
+}
+
+/**
+ * Makes a link of a client, which should have `disableOfflineQueue: true`: what cannot be sent now should fail now.
+ * The client is connected, and closed, by its owner. `onError` or a listener of its own must be there for its errors.
+ */
+export function toRedisLink(client: RedisClient, options: RedisLinkOptions = {}): RedisLink {
+  const { timeoutMs = 5000, onError = () => {}, subscribes = true } = options
+  const pending = new Set<Call>()
+  let watch: ReturnType<typeof setInterval> | undefined
+  let subscriber: Promise<RedisClient> | undefined
+
+  // One clock for all commands, which are answered in order: the client's own, one each, costs more than the rest.
+  function check(): void {
+    const [oldest] = pending
+    if (!oldest) {
+      clearInterval(watch)
+      watch = undefined
+    } else if (performance.now() - oldest.since > timeoutMs) restart()
+  }
+
+  // Nothing says that a connection is dead but silence.
+  function restart(): void {
+    const error = new Error(`Redis did not answer within ${timeoutMs} ms.`)
+    for (const { reject } of pending) reject(error)
+    pending.clear()
+    client.destroy()
+    client.connect().catch(onError)
+  }
+
+  async function connectSubscriber(): Promise<RedisClient> {
+    const second = client.duplicate()
+    second.on('error', onError)
+    await second.connect()
+    return second
+  }
+
+  async function subscribe(channel: string, listener: (message: string) => void): Promise<() => void> {
+    subscriber ??= connectSubscriber()
+    subscriber.catch(() => (subscriber = undefined))
+    const second = await subscriber
+    await second.subscribe(channel, listener)
+    return () => void second.unsubscribe(channel, listener).catch(onError)
+  }
+
+  return {
+    command(args) {
+      return new Promise((resolve, reject) => {
+        const call = { since: performance.now(), reject }
+        pending.add(call)
+        watch ??= setInterval(check, 500)
+        client.sendCommand([...args]).then(
+          (reply) => {
+            pending.delete(call)
+            resolve(reply)
+          },
+          (error: Error) => {
+            pending.delete(call)
+            reject(error)
+          },
+        )
+      })
+    },
+    ...(subscribes ? { subscribe } : {}),
+  }
+}

@@ -1,0 +1,106 @@
+import { createClient } from '@redis/client'
+import { createRedisStore, type RedisLink, type RedisStore, toRedisLink } from '../adapters/redis.ts'
+import type { Options } from './options.ts'
+
+/** How long the first commands wait for the first connection, in milliseconds. */
+const CONNECT_MS = 5000
+
+/** What a store in Redis is opened with. `subscribes`: whether it may hold a second connection. */
+export interface RedisSettings extends Pick<
+  Options,
+  'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs'
+> {
+  readonly redisUrl: string
+  readonly subscribes: boolean
+}
+
+/**
+ * Opens the store in Redis. It is there at once: what is asked of it before it is connected waits for that. Trouble is
+ * one line on stderr when it begins, and one when it is over; the address without its credentials.
+ */
+export function openRedis({
+  redisUrl,
+  subscribes,
+  redisDown,
+  redisPrefix,
+  ...clocks
+}: RedisSettings): RedisStore {
+  const link = laterLink(connect(redisUrl, subscribes), subscribes)
+  return createRedisStore(link, { ...clocks, down: redisDown, prefix: redisPrefix })
+}
+
+async function connect(url: string, subscribes: boolean): Promise<RedisLink> {
+  const client = createClient({
+    url,
+    RESP: 2,
+    // What cannot be sent now fails now; the store knows what to do then.
+    disableOfflineQueue: true,
+    // Its own clock is one timer for each command; the link has one for all.
+    commandOptions: { timeout: undefined } as object, // its type knows no way to have none
+    disableClientInfo: true,
+    socket: { connectTimeout: CONNECT_MS, reconnectStrategy: (tries) => Math.min(2000, 50 * 2 ** tries) },
+  })
+  const { onError, onReady } = createTroubleLog(hostOf(url))
+  client.on('error', onError).on('ready', onReady)
+  await firstTry(client.connect(), client)
+  return toRedisLink(client, { onError, subscribes })
+}
+
+/** Resolves when the first connection is there, or cannot be made: it goes on trying by itself. */
+function firstTry(
+  connecting: Promise<unknown>,
+  client: { once(event: 'error', listener: () => void): unknown },
+): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, CONNECT_MS)
+    function done(): void {
+      clearTimeout(timer)
+      resolve()
+    }
+    void connecting.finally(done).catch(() => {}) // its errors are told as events
+    client.once('error', done)
+  })
+}
+
+/** A link whose commands wait for a link. */
+function laterLink(opening: Promise<RedisLink>, subscribes: boolean): RedisLink {
+  let link: RedisLink | undefined
+  void opening.then((opened) => (link = opened))
+  return {
+    command: async (args) => (link ?? (await opening)).command(args),
+    ...(subscribes
+      ? { subscribe: async (channel, listener) => (link ?? (await opening)).subscribe!(channel, listener) }
+      : {}),
+  }
+}
+
+function createTroubleLog(host: string): { onError(error: Error): void; onReady(): void } {
+  let last = ''
+  function log(level: string, message: string): void {
+    console.error(JSON.stringify({ time: new Date().toISOString(), level, message }))
+  }
+  return {
+    onError(error) {
+      const why = reasonOf(error)
+      if (why === last) return
+      last = why
+      log('error', `Redis at ${host} cannot be used: ${why}. Trying again.`)
+    },
+    onReady() {
+      if (last) log('info', `Redis at ${host} is back.`)
+      last = ''
+    },
+  }
+}
+
+/** A code of the system's, or the first word of the server's refusal (`WRONGPASS`): nothing that repeats a secret. */
+export function reasonOf(error: Error): string {
+  const { code } = error as { code?: unknown } // of the system's errors
+  if (typeof code === 'string' && code) return code
+  const [, word] = /^([A-Z][A-Z_]+)\b/.exec(error.message) ?? []
+  return word ?? error.constructor.name
+}
+
+function hostOf(url: string): string {
+  return new URL(url).host
+}

@@ -1,0 +1,154 @@
+import { ChatError } from '../../errors.ts'
+import { createLog, extend, fail, lengthOf, type Log } from '../../log.ts'
+import type { Commands, RedisLink } from './commands.ts'
+
+export interface MirrorOptions {
+  readonly id: string
+  /** Where it begins: the number before its first delta. */
+  readonly after: number
+  readonly commands: Commands
+  readonly subscribe: RedisLink['subscribe']
+  readonly leaseMs: number
+  /** Runs once, when it follows no more. */
+  readonly onEnd: () => void
+}
+
+/** A reply that another instance produces, as far as its readers here need it. However many they are, it is fetched once. */
+export interface Mirror {
+  readonly log: Log
+  /** A reader came; call the result when it left. Without readers the mirror ends. */
+  join(): () => void
+}
+
+/** Deltas in one answer of Redis. */
+const PAGE = 500
+/** A reader says so often that it is there, and looks whether the producer is. */
+const LOOK_MS = 1000
+/** The same where nothing is published. */
+const POLL_MS = 150
+const RETRY_MS = 250
+
+/**
+ * Follows a reply from Redis until it is sealed, lost, or read no more. Its readers are told: `not-found` or `gone` when
+ * it is not there, `store-unavailable` when Redis could not be reached for a lease.
+ */
+export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }: MirrorOptions): Mirror {
+  const log = createLog(after)
+  let readers = 0
+  let over = false
+  let rung = false
+  let wake = (): void => {}
+  let unsubscribe: (() => void) | undefined
+  let known = false
+
+  function ring(): void {
+    rung = true
+    wake()
+  }
+
+  /** Resolves when something was published, or after `ms`. */
+  function pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, ms)
+      function done(): void {
+        clearTimeout(timer)
+        resolve()
+      }
+      wake = done
+      if (over || rung) done()
+    })
+  }
+
+  async function listen(): Promise<void> {
+    try {
+      const end = await subscribe?.(commands.channelOf(id), ring)
+      unsubscribe = end
+      if (over) end?.()
+      // What came before the subscription was there is fetched now.
+      else ring()
+    } catch {
+      // Then it asks again and again.
+    }
+  }
+
+  async function fetch(): Promise<void> {
+    for (;;) {
+      const page = await commands.range(id, lengthOf(log), PAGE)
+      if (over) return
+      if (page.length > 0) known = true
+      extend(log, page)
+      if (log.sealed || page.length < PAGE) return
+    }
+  }
+
+  /** Whether there is more to fetch. @throws `not-found` or `gone`. */
+  async function look(): Promise<boolean> {
+    const state = await commands.look(id, true)
+    const length = lengthOf(log)
+    if (!state)
+      throw known ? lost() : new ChatError('not-found', 'There is no reply with this id, or none any more.')
+    known = true
+    if (state.sealed && state.length <= length && !log.sealed) throw lost()
+    return state.length > length
+  }
+
+  async function follow(): Promise<void> {
+    let reachedAt = performance.now()
+    let lookedAt = -Infinity
+    while (!over && !log.sealed) {
+      rung = false
+      try {
+        await fetch()
+        reachedAt = performance.now()
+        if (over || log.sealed) break
+        if (reachedAt - lookedAt >= LOOK_MS) {
+          const more = await look()
+          lookedAt = performance.now()
+          if (more) continue
+        }
+      } catch (error) {
+        if (error instanceof ChatError) return fail(log, error)
+        if (performance.now() - reachedAt > leaseMs + 1000) return fail(log, unreachable(error))
+        await pause(RETRY_MS)
+        continue
+      }
+      await pause(unsubscribe ? LOOK_MS : POLL_MS)
+    }
+  }
+
+  async function run(): Promise<void> {
+    void listen() // never rejects
+    await follow()
+    end()
+  }
+
+  function end(): void {
+    if (over) return
+    over = true
+    wake()
+    unsubscribe?.()
+    onEnd()
+  }
+
+  return {
+    log,
+    join() {
+      if (readers++ === 0) void run() // never rejects: what goes wrong its readers are told
+      return () => {
+        if (--readers === 0) end()
+      }
+    },
+  }
+}
+
+function lost(): ChatError {
+  return new ChatError('gone', 'A part of this reply was lost.')
+}
+
+function unreachable(cause: unknown): ChatError {
+  return new ChatError(
+    'store-unavailable',
+    'The store of replies cannot be reached. Come back in a moment.',
+    { cause },
+  )
+}

@@ -1,0 +1,242 @@
+import { ChatError } from '../../errors.ts'
+import { createLog, extend, lengthOf, type Log, readLog, terminalOf } from '../../log.ts'
+import { toBase64Url } from '../../names.ts'
+import type { Ask, ChatDelta, CreateOptions, ReplyState, StreamStore } from '../../types.ts'
+import { createCommands, type RedisLink } from './commands.ts'
+import { createMirror, type Mirror } from './mirror.ts'
+import { createUplink, type Uplink } from './uplink.ts'
+
+export interface RedisStoreOptions {
+  /** How long a sealed reply can be read, in milliseconds. Default ten minutes. */
+  readonly retentionMs?: number | undefined
+  /** How long a producer that is not heard of is taken for alive, in milliseconds. Default 15000. */
+  readonly leaseMs?: number | undefined
+  /** Begins every key and channel. Default `deltarelay`. */
+  readonly prefix?: string | undefined
+  /**
+   * What becomes of new replies while Redis cannot be reached: refused (`fail`), or written without a log, for their
+   * first readers alone (`degrade`). Default `fail`.
+   */
+  readonly down?: 'fail' | 'degrade' | undefined
+}
+
+export interface RedisStore extends StreamStore {
+  /** Follows and renews nothing any more. The connections are the caller's to close. */
+  close(): void
+}
+
+/** A reply that is being produced here. */
+interface Written {
+  readonly log: Log
+  readonly owner: string
+  readonly onAsk: (ask: Ask) => void
+  readonly uplink: Uplink
+}
+
+/** How long a producer elsewhere has to end a reply that somebody stops, before it is ended without it. */
+const STOP_WAIT_MS = 1000
+/** How long a reply that is in no log can still be picked up by the reader it was made for. */
+const UNKEPT_MS = 60_000
+
+/**
+ * Keeps replies in Redis 7 or newer, for any number of instances. Readers where a reply is produced read along as
+ * it comes, those elsewhere as it arrives in Redis; `docs/protocol.md` says what is promised, decision 011 how.
+ */
+export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {}): RedisStore {
+  const { retentionMs = 600_000, leaseMs = 15_000, prefix = 'deltarelay', down = 'fail' } = options
+  const instance = toBase64Url(crypto.getRandomValues(new Uint8Array(9)))
+  const commands = createCommands({
+    link,
+    prefix,
+    instance,
+    leaseMs,
+    retentionMs: Math.max(1000, retentionMs),
+  })
+  const written = new Map<string, Written>()
+  const unkept = new Map<string, { readonly log: Log; readonly since: number }>()
+  const mirrors = new Map<string, Mirror>()
+  const renewMs = Math.min(leaseMs / 4, link.subscribe ? 1000 : 400)
+  let renewing: ReturnType<typeof setInterval> | undefined
+  let listening: Promise<() => void> | undefined
+
+  /** What is asked of the producers here. Without it they hear it when they say that they are alive. */
+  function listen(): void {
+    listening ??= link.subscribe?.(commands.ownChannel, (message) => {
+      const [ask, id = ''] = message.split(' ')
+      written.get(id)?.onAsk(ask as Ask) // as `ask` below published it
+    })
+    listening?.catch(() => (listening = undefined))
+  }
+
+  function renewAll(): void {
+    for (const { uplink } of written.values()) void uplink.renew() // never rejects
+  }
+
+  function write(id: string, { owner = '', onAsk = () => {} }: CreateOptions): void {
+    const log = createLog()
+    const uplink = createUplink({ id, log, commands, leaseMs, onAsk, onDone: () => done(id) })
+    written.set(id, { log, owner, onAsk, uplink })
+    renewing ??= setInterval(renewAll, renewMs)
+    listen()
+  }
+
+  function done(id: string): void {
+    written.delete(id)
+    if (written.size > 0) return
+    clearInterval(renewing)
+    renewing = undefined
+  }
+
+  function keepHere(id: string): void {
+    const now = performance.now()
+    for (const [old, { log, since }] of unkept) {
+      if (log.sealed && now - since > UNKEPT_MS) unkept.delete(old)
+    }
+    unkept.set(id, { log: createLog(), since: now })
+  }
+
+  /** A mirror that has what a reader asks for. One that begins later goes on for those who have it. */
+  function mirrorOf(id: string, after: number): Mirror {
+    const known = mirrors.get(id)
+    if (known && known.log.base <= after) return known
+    const { subscribe } = link
+    const onEnd = (): void => {
+      if (mirrors.get(id) === mirror) mirrors.delete(id)
+    }
+    const mirror = createMirror({ id, after, commands, subscribe, leaseMs, onEnd })
+    mirrors.set(id, mirror)
+    return mirror
+  }
+
+  async function askElsewhere(id: string, ask: Ask): Promise<ReplyState | undefined> {
+    let sealed = await commands.ask(id, ask)
+    if (ask === 'stop' && sealed === false) {
+      const until = performance.now() + STOP_WAIT_MS
+      for (let waitMs = 10; performance.now() < until; waitMs = Math.min(100, waitMs * 2)) {
+        await new Promise((resolve) => setTimeout(resolve, waitMs))
+        const state = await commands.look(id, false)
+        if (!state || state.sealed) return state
+      }
+      sealed = await commands.ask(id, ask, stopped)
+    }
+    return sealed === undefined ? undefined : commands.look(id, false)
+  }
+
+  return {
+    leaseMs,
+
+    async create(id, options = {}) {
+      if (written.has(id)) throw taken()
+      try {
+        if (!(await commands.create(id, options))) throw taken()
+      } catch (error) {
+        if (error instanceof ChatError) throw error
+        if (down === 'fail') throw unavailable(error)
+        keepHere(id)
+        return false
+      }
+      write(id, options)
+      return true
+    },
+
+    async discard(id) {
+      done(id)
+      unkept.delete(id)
+      // What cannot be deleted now expires, like every log whose producer is gone.
+      await commands.discard(id).catch(() => {})
+    },
+
+    append(id, deltas) {
+      const entry = written.get(id)
+      if (entry) return entry.uplink.append(deltas)
+      const here = unkept.get(id)?.log
+      if (!here) return ended(commands.look(id, false))
+      if (here.sealed) return terminalOf(here)
+      extend(here, deltas)
+      return undefined
+    },
+
+    read(id, { after, signal }) {
+      const here = written.get(id)?.log ?? unkept.get(id)?.log
+      if (here) return readLog(here, { after, signal })
+      const mirror = mirrorOf(id, after)
+      const leave = mirror.join()
+      const reader = readLog(mirror.log, { after, signal, onClose: leave })
+      // Nothing is fetched for somebody who is gone.
+      if (signal.aborted) void reader.return?.()
+      return reader
+    },
+
+    state(id) {
+      const entry = written.get(id)
+      if (!entry) return reached(commands.look(id, false))
+      const { log, owner } = entry
+      return { length: lengthOf(log), sealed: log.sealed, owner, terminal: terminalOf(log) }
+    },
+
+    async ask(id, ask) {
+      return reached(askElsewhere(id, ask))
+    },
+
+    claim: (name, binding, { replace = false } = {}) => reached(commands.claim(name, binding, replace)),
+    find: (name) => reached(commands.find(name)),
+    release: (name, id) => reached(commands.release(name, id)),
+
+    async readAgoMs(id) {
+      const uplink = written.get(id)?.uplink
+      await uplink?.renew()
+      return uplink?.readAgoMs
+    },
+
+    async ready() {
+      if (down === 'degrade') return true
+      return commands.ping().then(
+        () => true,
+        () => false,
+      )
+    },
+
+    close() {
+      clearInterval(renewing)
+      void listening?.then(
+        (end) => end(),
+        () => {},
+      )
+    },
+  }
+}
+
+const stopped: ChatDelta = { type: 'finish', reason: 'cancelled' }
+const gone: ChatDelta = { type: 'error', code: 'gone', message: 'The reply was lost.', retryable: false }
+
+/** What a log ends with that somebody else ended. */
+async function ended(looking: Promise<ReplyState | undefined>): Promise<ChatDelta> {
+  try {
+    return (await looking)?.terminal ?? gone
+  } catch {
+    return gone // or out of reach, which is the same for who writes
+  }
+}
+
+async function reached<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    throw error instanceof ChatError ? error : unavailable(error)
+  }
+}
+
+function unavailable(cause: unknown): ChatError {
+  return new ChatError(
+    'store-unavailable',
+    'The store of replies cannot be reached. Try again in a moment.',
+    {
+      cause,
+      retryAfterMs: 1000,
+    },
+  )
+}
+
+function taken(): ChatError {
+  return new ChatError('internal', 'There is a reply under this id already.')
+}
