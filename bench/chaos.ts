@@ -4,6 +4,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type RedisServer, startRedis } from '../test/redis/server.ts'
+import { LINGER_MS } from './chaos/check.ts'
 import type { History } from './chaos/history.ts'
 import { createInstance, type Instance } from './chaos/instance.ts'
 import { startModel } from './chaos/model.ts'
@@ -44,7 +45,7 @@ const env = {
   OPENAI_MODEL: 'chaos',
   UPSTREAM_RETRIES: '0',
   HEARTBEAT_MS: '1000',
-  LINGER_MS: '2000',
+  LINGER_MS: String(LINGER_MS),
   DRAIN_MS: String(DRAIN_MS),
   ...(redis ? { REDIS_URL: redis.url, LEASE_MS: '2000' } : {}),
 }

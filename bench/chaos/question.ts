@@ -22,6 +22,7 @@ export async function ask(world: World, n: number): Promise<void> {
     script,
     posts: [],
     readers: [],
+    visits: [],
     stop: undefined,
     imposter: undefined,
     head: undefined,
