@@ -50,7 +50,7 @@ function isLoss({ delta }: Sighting): boolean {
 const LATE_MS = 1500
 
 function tailLost(seen: Sighting, ended: Sighting, faults: readonly Fault[]): Fault | undefined {
-  return faults.find(({ kind, instance, at, until }) => {
+  return faults.findLast(({ kind, instance, at, until }) => {
     if (kind === 'kill') return instance === seen.instance && at >= seen.at - LATE_MS && at <= ended.at
     return kind.startsWith('redis-') && until >= seen.at - LATE_MS && at <= ended.at
   })
