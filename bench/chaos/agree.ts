@@ -41,8 +41,9 @@ export function agree(history: History, faults: readonly Fault[], { report, allo
   }
 }
 
-/** The end that others write for a producer that cannot. */
+/** The end that others write for a producer that cannot: they take it for lost, or somebody stopped it. */
 function isLoss({ delta }: Sighting): boolean {
+  if (delta.type === 'finish') return delta['reason'] === 'cancelled' && delta['raw'] === undefined
   return delta.type === 'error' && ['producer-lost', 'log-incomplete', 'gone'].includes(String(delta['code']))
 }
 

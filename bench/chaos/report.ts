@@ -16,6 +16,7 @@ export interface Report {
   /** What readers had to be told, by what and why. */
   readonly allowed: Readonly<Record<string, number>>
   readonly findings: readonly Finding[]
+  readonly faults: readonly Fault[]
   readonly broken: Readonly<Record<Category, number>>
   /** From the acknowledgement of a stop to the end of the model's connection; `calm`: nothing else was going on. */
   readonly stopMs: { readonly all: readonly number[]; readonly calm: readonly number[] }
@@ -64,6 +65,7 @@ export function judge(world: World, pauseMs: number): Report {
     },
     allowed: tally(judgements.flatMap((judgement) => judgement.allowed)),
     findings,
+    faults,
     broken,
     stopMs: stopTimes(world),
     lostMs: lossTimes(world),
