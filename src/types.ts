@@ -296,7 +296,8 @@ export interface StreamStore {
   /** Forgets a log that nobody was told of. */
   discard(id: string): void | Promise<void>
   /**
-   * Adds deltas at the end; a terminal delta seals the log, and is there for good when this resolves.
+   * Adds deltas at the end. Others may still be on their way when this returns; a terminal delta seals the log, and
+   * is there for good, with all before it, when this resolves.
    * Undefined when they were added; else the delta that ends the log instead: it was sealed already, or is gone.
    */
   append(id: string, deltas: readonly ChatDelta[]): ChatDelta | undefined | Promise<ChatDelta | undefined>

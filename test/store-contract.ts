@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { ChatDelta, StreamStore } from '../src/types.ts'
+import type { Ask, ChatDelta, StreamStore } from '../src/types.ts'
 import { all, soon, until } from './src/kit.ts'
 
 /** A store under test, with what only it knows. */
@@ -14,11 +14,15 @@ export interface StoreUnderTest {
 
 const start: ChatDelta = { type: 'start', id: 'r', model: 'm', createdAt: 1 }
 const finish: ChatDelta = { type: 'finish', reason: 'stop' }
+const cancelled: ChatDelta = { type: 'finish', reason: 'cancelled' }
 const failed: ChatDelta = { type: 'error', code: 'internal', message: 'Oh.', retryable: false }
 
 function text(value: string): ChatDelta {
   return { type: 'text', text: value }
 }
+
+/** Replies of all stores under test: some of those share one server. */
+let number = 0
 
 /** What every store does. A new one is done when this is green. */
 export function describeStore(
@@ -31,7 +35,6 @@ export function describeStore(
     let tested: StoreUnderTest
     let store: StreamStore
     let leaving: AbortController
-    let number = 0
     let id: string
 
     beforeEach(async () => {
@@ -82,11 +85,12 @@ export function describeStore(
     })
 
     test('tells how long a reply is and whether it is sealed', async () => {
-      expect(await store.state(id)).toMatchObject({ length: 0, sealed: false })
+      const state = async () => store.state(id)
+      expect(await state()).toMatchObject({ length: 0, sealed: false })
       await store.append(id, [start, text('x')])
-      expect(await store.state(id)).toMatchObject({ length: 2, sealed: false })
+      await expect.poll(state).toMatchObject({ length: 2, sealed: false })
       await store.append(id, [finish])
-      expect(await store.state(id)).toMatchObject({ length: 3, sealed: true })
+      expect(await state()).toMatchObject({ length: 3, sealed: true, terminal: finish })
     })
 
     test('knows nothing of a reply that was never opened', async () => {
@@ -98,6 +102,90 @@ export function describeStore(
 
     test('opens a reply once', async () => {
       await expect((async () => store.create(id))()).rejects.toMatchObject({ name: 'ChatError' })
+    })
+
+    test('knows whose a reply is', async () => {
+      await store.create(`${id}-o`, { owner: 'somebody' })
+
+      expect(await store.state(id)).toMatchObject({ owner: '' })
+      expect(await store.state(`${id}-o`)).toMatchObject({ owner: 'somebody' })
+    })
+
+    test('forgets a reply that nobody was told of', async () => {
+      await store.discard(id)
+
+      expect(await store.state(id)).toBeUndefined()
+      expect(await store.append(id, [start])).toMatchObject({ code: 'gone' })
+    })
+
+    test('asks the producer of a reply to stop, and tells how it ended', async () => {
+      const own = `${id}-a`
+      const asked: Ask[] = []
+      const onAsk = (ask: Ask): void => {
+        asked.push(ask)
+        void store.append(own, [cancelled])
+      }
+      await store.create(own, { onAsk })
+      await store.append(own, [start])
+
+      const state = await soon(store.ask(own, 'stop'))
+
+      expect(asked).toContain('stop')
+      expect(state).toMatchObject({ length: 2, sealed: true, terminal: cancelled })
+      expect(await soon(store.ask(own, 'stop'))).toEqual(state)
+    })
+
+    test('ends a reply whose producer does not listen', async () => {
+      const own = `${id}-d`
+      await store.create(own, { start })
+
+      expect(await soon(store.ask(own, 'stop'))).toMatchObject({ sealed: true, terminal: cancelled })
+      await store.append(own, [text('late')])
+      expect(await store.append(own, [finish])).toEqual(cancelled)
+    })
+
+    test('asks nothing of a reply that is over, or that there is not', async () => {
+      await store.append(id, [start, finish])
+
+      expect(await soon(store.ask(id, 'stop'))).toMatchObject({ length: 2, terminal: finish })
+      expect(await soon(store.ask('reply-nobody-knows', 'stop'))).toBeUndefined()
+    })
+
+    test('gives a name to the first who claims it, and to the last when it may be replaced', async () => {
+      const name = `name of ${id}`
+      await store.create(`${id}-n`)
+
+      expect(await store.find(name)).toBeUndefined()
+      expect(await store.claim(name, { id, note: 'first' })).toBeUndefined()
+      expect(await store.claim(name, { id: `${id}-n` })).toEqual({ id, note: 'first' })
+      expect(await store.find(name)).toEqual({ id, note: 'first' })
+      expect(await store.claim(name, { id: `${id}-n` }, { replace: true })).toEqual({ id, note: 'first' })
+      expect(await store.find(name)).toEqual({ id: `${id}-n` })
+    })
+
+    test('frees a name only of the reply that has it', async () => {
+      const name = `name of ${id}`
+      await store.claim(name, { id })
+
+      await store.release(name, 'another')
+      expect(await store.find(name)).toEqual({ id })
+      await store.release(name, id)
+      expect(await store.find(name)).toBeUndefined()
+    })
+
+    test('lets one of many who claim a name at once have it', async () => {
+      const ids = Array.from({ length: 20 }, (_, i) => `${id}-c${i}`)
+      await Promise.all(ids.map((each) => store.create(each)))
+
+      const before = await Promise.all(ids.map((each) => store.claim(`many of ${id}`, { id: each })))
+
+      const holder = await store.find(`many of ${id}`)
+      expect(before.filter((binding) => binding === undefined)).toHaveLength(1)
+      expect(before.filter((binding) => binding !== undefined)).toEqual(Array(19).fill(holder))
+    })
+
+    test('can keep new replies', async () => {
+      expect((await store.ready?.()) ?? true).toBe(true)
     })
 
     test('keeps replies apart', async () => {

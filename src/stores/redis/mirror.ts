@@ -88,8 +88,15 @@ export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }:
     if (!state)
       throw known ? lost() : new ChatError('not-found', 'There is no reply with this id, or none any more.')
     known = true
-    if (state.sealed && state.length <= length && !log.sealed) throw lost()
+    if (state.sealed && state.length <= length) endAt(state.length)
     return state.length > length
+  }
+
+  /** The log is sealed here: for a reader who has it all already there is no more, any other has lost something. */
+  function endAt(length: number): void {
+    if (length !== log.base || log.deltas.length > 0) throw lost()
+    log.sealed = true
+    extend(log, [])
   }
 
   async function follow(): Promise<void> {
