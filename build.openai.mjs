@@ -8,6 +8,8 @@ const candidates =
 // Ways to sign in and bodies that are not used either, but asked about in every request: no, says each function.
 const inert =
   /node_modules[\\/]openai[\\/]internal[\\/](?:auth[\\/]x509-workload-identity-auth|uploads)\.mjs$/
+// Addresses here have no query but, at the most, a flat one: the language writes that by itself.
+const query = /node_modules[\\/]openai[\\/]internal[\\/]qs[\\/]stringify\.mjs$/
 const used = /[\\/]openai[\\/]resources[\\/](?:index|shared)\.mjs$/
 
 /**
@@ -23,6 +25,10 @@ export const leanOpenAI = {
       const names = exportedNames(await readFile(path, 'utf8'))
       return { contents: names.map((name) => `export class ${name} {}`).join('\n'), loader: 'js' }
     })
+    build.onLoad({ filter: query }, () => ({
+      contents: 'export const stringify = (fields) => String(new URLSearchParams(fields))',
+      loader: 'js',
+    }))
     build.onLoad({ filter: inert }, async ({ path }) => {
       const names = exportedNames(await readFile(path, 'utf8'))
       return { contents: names.map((name) => `export function ${name}() {}`).join('\n'), loader: 'js' }

@@ -30,6 +30,8 @@ export interface ExpressOptions {
   readonly bodyTimeoutMs?: number | undefined
   /** A reader that takes nothing for so long is disconnected; it can resume. Default 30000. */
   readonly stallTimeoutMs?: number | undefined
+  /** Says who asks, once that is known: who is not let in should not come this far. Default: everybody is the same. */
+  principal?(request: ExpressRequest): string | undefined
 }
 
 /**
@@ -60,7 +62,8 @@ export function toExpress(handler: Handler, options: ExpressOptions = {}) {
       })
     }
     try {
-      const reply = await handler(toRequest(request, gone.signal, bodyTimeoutMs))
+      const principal = options.principal?.(request)
+      const reply = await handler({ ...toRequest(request, gone.signal, bodyTimeoutMs), principal })
       if (reply.unmatched && next) return next()
       const outcome = await send(reply, response, { signal: gone.signal, stallTimeoutMs })
       if (outcome === 'stalled') response.destroy()

@@ -24,7 +24,12 @@ export interface LambdaContext {
   getRemainingTimeInMillis(): number
 }
 
-export interface ServeOptions {
+export interface LambdaOptions {
+  /** Says who asks, from what the function URL checked (`authorizer: aws_iam`) or the function itself. Default: everybody is the same. */
+  principal?(event: FunctionUrlEvent): string | undefined
+}
+
+export interface ServeOptions extends LambdaOptions {
   readonly event: FunctionUrlEvent
   readonly stream: LambdaStream
   readonly context: LambdaContext
@@ -58,18 +63,19 @@ interface Runtime {
  * The function is not told when its client leaves: an answer goes on to its end, its deadline, or a stop.
  * @throws when it is called outside of Lambda's Node.js runtime.
  */
-export function toLambda(handler: Handler): unknown {
+export function toLambda(handler: Handler, options: LambdaOptions = {}): unknown {
   const { awslambda: runtime } = globalThis as { awslambda?: Runtime } // a global of the platform
   if (!runtime) {
     throw new Error('toLambda() needs the Node.js runtime of AWS Lambda, which has the global `awslambda`.')
   }
   return runtime.streamifyResponse((event, stream, context) =>
-    serve(handler, { event, stream, context, from: runtime.HttpResponseStream.from }),
+    serve(handler, { ...options, event, stream, context, from: runtime.HttpResponseStream.from }),
   )
 }
 
 /** Answers one invocation. What `toLambda` wraps, for tests and for runtimes that look the same. */
-export async function serve(handler: Handler, { event, stream, context, from }: ServeOptions): Promise<void> {
+export async function serve(handler: Handler, options: ServeOptions): Promise<void> {
+  const { event, stream, context, from } = options
   requireHttp(event)
   const leftMs = context.getRemainingTimeInMillis()
   const over = new AbortController()
@@ -77,7 +83,8 @@ export async function serve(handler: Handler, { event, stream, context, from }: 
   stream.on('error', () => over.abort())
   let out = stream
   try {
-    const reply = await answer(handler, toRequest(event, over.signal, leftMs - DEADLINE_MARGIN_MS))
+    const request = toRequest(event, over.signal, leftMs - DEADLINE_MARGIN_MS)
+    const reply = await answer(handler, () => ({ ...request, principal: options.principal?.(event) }))
     out = from(stream, { statusCode: reply.status, headers: reply.headers })
     // The head leaves with the first write, and is lost without one.
     out.write('')
@@ -100,9 +107,9 @@ function requireHttp({ requestContext }: Partial<FunctionUrlEvent>): void {
   )
 }
 
-async function answer(handler: Handler, request: HttpRequest): Promise<HttpReply> {
+async function answer(handler: Handler, request: () => HttpRequest): Promise<HttpReply> {
   try {
-    return await handler(request)
+    return await handler(request())
   } catch (error) {
     return failure(toChatError(error))
   }

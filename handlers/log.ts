@@ -74,6 +74,10 @@ function causes(error: ChatError): readonly string[] {
 
 // A status, or a code of the system's. The `code` of a refusal is the upstream's to choose: it can be anything.
 function detail(cause: Error): string {
+  // A refusal of Redis begins with its code: `OOM command not allowed …`.
+  if (/^(?:SimpleError|BlobError|ErrorReply|ReplyError)$/.test(cause.constructor.name)) {
+    return /^[A-Z]+\b/.exec(cause.message)?.[0] ?? ''
+  }
   const { status, code } = cause as { status?: unknown; code?: unknown } // of errors that have them
   if (typeof status === 'number') return String(status)
   return typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,40}$/.test(code) ? code : ''

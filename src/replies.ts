@@ -214,6 +214,8 @@ export function createReplies(options: RepliesOptions): Replies {
         return requireSame(before.id, before.note, key)
       }
     } catch (error) {
+      // A claim may have succeeded all the same: nobody shall be led to a log that is not there.
+      if (key) await Promise.resolve(store.release(key.name, id)).catch(() => {})
       await store.discard(id)
       throw error
     }

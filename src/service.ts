@@ -75,6 +75,7 @@ export function createService(options: ServiceOptions): Service {
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
     requireStreaming()
     const { id, fresh, kept } = await start(dialect, asked, request)
+    if (!fresh) await requireThere(id)
     const reply = replies.get(id)
     const leave = reply?.join()
     const settled = reply?.settled
@@ -113,25 +114,23 @@ export function createService(options: ServiceOptions): Service {
   }
 
   async function open(id: string, signal: AbortSignal): Promise<Opening> {
-    return peek(read(id, 0, signal), { count: 2, waitMs: acceptWaitMs })
+    return peek(store.read(id, { after: 0, signal }), { count: 2, waitMs: acceptWaitMs })
   }
 
-  // Whoever was told of a reply may hear that it is not there any more.
-  function read(id: string, after: number, signal: AbortSignal) {
-    try {
-      return store.read(id, { after, signal })
-    } catch (error) {
-      throw error instanceof ChatError && error.code === 'not-found' ? lostReply(error) : error
-    }
+  // Who names a reply by its key was told of it once: it is not unknown, but lost.
+  async function requireThere(id: string): Promise<void> {
+    if (await store.state(id)) return
+    throw new ChatError('gone', 'The reply of this Idempotency-Key was lost. Ask again with a new key.')
   }
 
   /** Answers with the whole answer as one JSON document. */
   async function whole(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
     const { id, fresh } = await start(dialect, asked, request)
+    if (!fresh) await requireThere(id)
     const reply = replies.get(id)
     const leave = reply?.join()
     try {
-      const { answer, error } = await collect(read(id, 0, request.signal))
+      const { answer, error } = await collect(store.read(id, { after: 0, signal: request.signal }))
       const stopped = new ChatError('cancelled', 'The reply was stopped.')
       const document = answer && dialect.toDocument?.(answer)
       const failure = reply?.failure ?? (error && errorOf(error)) ?? stopped
@@ -258,10 +257,4 @@ function leftEarly(): ChatError {
 
 function unknownReply(): ChatError {
   return new ChatError('not-found', 'There is no reply with this id, or none any more.')
-}
-
-function lostReply(cause: ChatError): ChatError {
-  return new ChatError('gone', 'The reply of this Idempotency-Key was lost. Ask again with a new key.', {
-    cause,
-  })
 }

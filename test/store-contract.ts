@@ -175,9 +175,9 @@ export function describeStore(
 
     test('lets one of many who claim a name at once have it', async () => {
       const ids = Array.from({ length: 20 }, (_, i) => `${id}-c${i}`)
-      await Promise.all(ids.map((each) => store.create(each)))
+      await Promise.all(ids.map(async (each) => store.create(each)))
 
-      const before = await Promise.all(ids.map((each) => store.claim(`many of ${id}`, { id: each })))
+      const before = await Promise.all(ids.map(async (each) => store.claim(`many of ${id}`, { id: each })))
 
       const holder = await store.find(`many of ${id}`)
       expect(before.filter((binding) => binding === undefined)).toHaveLength(1)

@@ -24,7 +24,17 @@ export const eventSource: Dialect = {
     (delta, seq) =>
       event(encode(delta), seq === undefined ? undefined : `${replyId}.${seq}`),
   // Sets the browser's last event id before the first delta: a cut before that must not ask again either.
-  preamble: (replyId) => `retry: 1000\nid: ${replyId}.0\n\n`,
+  preamble: (replyId) => `retry: ${retryMs(replyId)}\nid: ${replyId}.0\n\n`,
+}
+
+/**
+ * How long a browser waits before it comes back: 1 to 2 s, so that those whose server went away do not all come at once.
+ * A function of the reply alone, because the bytes are the same on every host.
+ */
+function retryMs(replyId: string): number {
+  let sum = 0
+  for (let at = 0; at < replyId.length; at++) sum = (sum * 31 + replyId.charCodeAt(at)) % 1000
+  return 1000 + sum
 }
 
 // The frequent ones by template: the same text as JSON.stringify gives, for less.

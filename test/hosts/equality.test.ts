@@ -43,7 +43,7 @@ describe.skipIf(missing)('both hosts answer with the same bytes', () => {
       const { status, body } = await hosts.ask({ path: '/stream?prompt=Hi' })
 
       expect(status).toBe(200)
-      expect(body).toMatch(/^retry: 1000\nid: reply-1\.0\n\nid: reply-1\.1\ndata: \{"type":"start"/)
+      expect(body).toMatch(/^retry: 1\d\d\d\nid: reply-1\.0\n\nid: reply-1\.1\ndata: \{"type":"start"/)
     },
   )
 

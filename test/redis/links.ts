@@ -18,7 +18,7 @@ export async function nodeRedis(url: string, { subscribes = true } = {}): Promis
   const duplicate = (): RedisClient => {
     const second = client.duplicate()
     clients.push(second)
-    return second as unknown as RedisClient // its types say more than we use
+    return second
   }
   const seen = new Proxy(client, {
     get(target, name) {
@@ -28,7 +28,7 @@ export async function nodeRedis(url: string, { subscribes = true } = {}): Promis
     },
   })
   return {
-    link: toRedisLink(seen as unknown as RedisClient, { subscribes }),
+    link: toRedisLink(seen, { subscribes }),
     async close() {
       for (const each of clients) if (each.isOpen) each.destroy()
     },
