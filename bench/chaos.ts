@@ -4,6 +4,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { parseArgs } from 'node:util'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type RedisServer, startRedis } from '../test/redis/server.ts'
+import { LINGER_MS } from './chaos/check.ts'
 import type { History } from './chaos/history.ts'
 import { createInstance, type Instance } from './chaos/instance.ts'
 import { startModel } from './chaos/model.ts'
@@ -44,7 +45,7 @@ const env = {
   OPENAI_MODEL: 'chaos',
   UPSTREAM_RETRIES: '0',
   HEARTBEAT_MS: '1000',
-  LINGER_MS: '5000',
+  LINGER_MS: String(LINGER_MS),
   DRAIN_MS: String(DRAIN_MS),
   ...(redis ? { REDIS_URL: redis.url, LEASE_MS: '2000' } : {}),
 }
@@ -75,10 +76,8 @@ await run(redis)
 clearInterval(progress)
 pauses.disable()
 
-const report = judge(world)
+const report = judge(world, pauses.max / 1e6)
 print(report, world.histories, world.faults)
-// Where this process stood still, servers did too: a lease may have run out.
-console.log(`longest pause of the clients: ${(pauses.max / 1e6).toFixed(0)} ms`)
 if (options.json) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`)
 await Promise.all(instances.map((instance) => instance.end('SIGKILL')))
 await Promise.all([redis?.stop(), model.stop()])

@@ -1,4 +1,5 @@
 import { terminalFor } from './chat.ts'
+import { ChatError } from './errors.ts'
 import { setTimer } from './timer.ts'
 import { type ChatDelta, type Encoder, isTerminal } from './types.ts'
 
@@ -64,7 +65,7 @@ export function replay(
       } catch (error) {
         if (ended) return end()
         await end()
-        return { value: encode(terminalFor(error)), done: false }
+        return { value: encode(terminalFor(lostReply(error))), done: false }
       }
     },
     async return() {
@@ -75,6 +76,12 @@ export function replay(
       return this
     },
   }
+}
+
+/** It was there when its reader came. */
+function lostReply(error: unknown): unknown {
+  if (!(error instanceof ChatError) || error.code !== 'not-found') return error
+  return new ChatError('gone', 'This reply was lost.', { cause: error })
 }
 
 /** The beginning of a log, and all of it. */

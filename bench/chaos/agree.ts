@@ -41,8 +41,9 @@ export function agree(history: History, faults: readonly Fault[], { report, allo
   }
 }
 
-/** The end that others write for a producer that cannot. */
+/** The end that others write for a producer that cannot: they take it for lost, or somebody stopped it. */
 function isLoss({ delta }: Sighting): boolean {
+  if (delta.type === 'finish') return delta['reason'] === 'cancelled' && delta['raw'] === undefined
   return delta.type === 'error' && ['producer-lost', 'log-incomplete', 'gone'].includes(String(delta['code']))
 }
 
@@ -50,7 +51,7 @@ function isLoss({ delta }: Sighting): boolean {
 const LATE_MS = 1500
 
 function tailLost(seen: Sighting, ended: Sighting, faults: readonly Fault[]): Fault | undefined {
-  return faults.find(({ kind, instance, at, until }) => {
+  return faults.findLast(({ kind, instance, at, until }) => {
     if (kind === 'kill') return instance === seen.instance && at >= seen.at - LATE_MS && at <= ended.at
     return kind.startsWith('redis-') && until >= seen.at - LATE_MS && at <= ended.at
   })

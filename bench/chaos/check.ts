@@ -48,7 +48,8 @@ export function check(history: History, faults: readonly Fault[]): Judgement {
     }
     if (seq === undefined) found('wrong', at, 'a finish without an id')
     if (delta['raw'] === 'abandoned') {
-      if (history.abandoned) return void allowed.push({ what: 'cancelled: abandoned', because: 'left' })
+      if (history.abandoned || unreadMs(history, at) > LINGER_MS - 300)
+        return void allowed.push({ what: 'cancelled: abandoned', because: 'left' })
       return need('abandoned', at, `cancelled as abandoned at seq ${seq}, while it was read`, found)
     }
     if (history.stop && history.stop.at <= at && history.stop.said !== 'ended') {
@@ -164,6 +165,20 @@ export function check(history: History, faults: readonly Fault[]): Judgement {
       }
     }
   }
+}
+
+/** How long an answer goes on without a reader. */
+export const LINGER_MS = 2000
+
+/** The longest time before `until` in which nobody read. */
+function unreadMs({ visits }: History, until: number): number {
+  let [readUntil, longest] = [Infinity, 0]
+  for (const { from, to } of [...visits].sort((a, b) => a.from - b.from)) {
+    if (from > until) break
+    longest = Math.max(longest, from - readUntil)
+    readUntil = readUntil === Infinity ? to : Math.max(readUntil, to)
+  }
+  return Math.max(longest, until - readUntil)
 }
 
 /** Long after a stop: how soon the model's connection is closed is measured, that it is closed is a promise. */

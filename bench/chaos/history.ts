@@ -43,6 +43,12 @@ export interface ReaderHistory {
   afterEnd: { readonly status: number; readonly at: number; readonly instance: string } | undefined
 }
 
+/** A time in which somebody read. */
+export interface Visit {
+  readonly from: number
+  to: number
+}
+
 /** One request for an answer. */
 export interface Post {
   readonly at: number
@@ -75,6 +81,8 @@ export interface History {
   readonly script: Script
   readonly posts: Post[]
   readonly readers: ReaderHistory[]
+  /** Connections of all readers. */
+  readonly visits: Visit[]
   stop: Stop | undefined
   /** Another question under the same key. */
   imposter: Probe | undefined

@@ -30,12 +30,13 @@ export async function createInstance(
   const port = await freePort()
   let child: ChildProcess | undefined
   let told = false
+  let listening = false
 
   return {
     name,
     url: `http://127.0.0.1:${port}`,
     get up() {
-      return child !== undefined && !told
+      return listening && !told
     },
     async start() {
       const own = spawn(process.execPath, [`${cache}dist/server.js`], {
@@ -45,6 +46,7 @@ export async function createInstance(
       })
       child = own
       told = false
+      listening = false
       running.add(own)
       let rest = ''
       own.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -57,6 +59,7 @@ export async function createInstance(
         if (child === own && !told) onCrash(name, `ended with ${code ?? signal} by itself: ${rest}`)
       })
       await ready(own)
+      listening = true
     },
     async end(signal, withinMs = 10_000) {
       const own = child

@@ -22,6 +22,7 @@ export async function ask(world: World, n: number): Promise<void> {
     script,
     posts: [],
     readers: [],
+    visits: [],
     stop: undefined,
     imposter: undefined,
     head: undefined,
@@ -44,7 +45,7 @@ export async function ask(world: World, n: number): Promise<void> {
     headers: disconnect === '' ? {} : { 'x-on-disconnect': disconnect },
   }
   const patienceMs = lastsMs + PATIENCE_MS
-  const restless = leaves ? 1 : pick(random, [0.5, 0.9, 0.97])
+  const restless = leaves ? 1 : pick(random, [0.2, 0.8, 0.95, 0.97])
 
   const authors = doubled ? 2 + Math.floor(random() * 3) : 1
   if (doubled) world.counts.doubled++

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pick, type Random } from '../../simulator/random.ts'
-import { type End, type History, isTerminal, type Post, type ReaderHistory } from './history.ts'
+import { type End, type History, isTerminal, type Post, type ReaderHistory, type Visit } from './history.ts'
 import type { Instance } from './instance.ts'
 import { type Reply, send, Silence } from './wire.ts'
 import { note, type World } from './world.ts'
@@ -88,8 +88,11 @@ export async function read(
       return end({ how: 'unexpected', what: `the id became ${reply.replyId}`, at: world.now() })
     }
     if (connections++ > 0) world.counts.reconnects++
+    const visit: Visit = { from: world.now(), to: Infinity }
+    history.visits.push(visit)
     await listen(reply, instance, cut)
     reply.leave()
+    visit.to = world.now()
   }
 
   function requestTo(instance: Instance, asks: boolean, cutAtBytes?: number): Parameters<typeof send> {

@@ -8,12 +8,15 @@ import type { World } from './world.ts'
 export interface Report {
   readonly seed: number
   readonly tookMs: number
+  /** The longest time that the clients' process stood still: servers did too, and a lease may have run out. */
+  readonly pauseMs: number
   readonly replies: number
   readonly calls: number
   readonly counts: Readonly<Record<string, number>>
   /** What readers had to be told, by what and why. */
   readonly allowed: Readonly<Record<string, number>>
   readonly findings: readonly Finding[]
+  readonly faults: readonly Fault[]
   readonly broken: Readonly<Record<Category, number>>
   /** From the acknowledgement of a stop to the end of the model's connection; `calm`: nothing else was going on. */
   readonly stopMs: { readonly all: readonly number[]; readonly calm: readonly number[] }
@@ -22,7 +25,7 @@ export interface Report {
 }
 
 /** Judges everything that happened. */
-export function judge(world: World): Report {
+export function judge(world: World, pauseMs: number): Report {
   const { histories, faults, counts, crashes, seed } = world
   const judgements = histories.map((history) => check(history, faults))
   const findings = [
@@ -43,6 +46,7 @@ export function judge(world: World): Report {
   return {
     seed,
     tookMs: Math.round(world.now()),
+    pauseMs: Math.round(pauseMs),
     replies: sum(histories.map((history) => repliesOf(history).size)),
     calls: sum(histories.map(({ calls }) => calls.length)),
     counts: {
@@ -61,6 +65,7 @@ export function judge(world: World): Report {
     },
     allowed: tally(judgements.flatMap((judgement) => judgement.allowed)),
     findings,
+    faults,
     broken,
     stopMs: stopTimes(world),
     lostMs: lossTimes(world),
@@ -98,6 +103,7 @@ export function print(report: Report, stories: readonly History[], faults: reado
       `        producer-lost after its death: p50 ${middle.toFixed(0)} ms, p99 ${late.toFixed(0)} ms`,
     )
   }
+  console.log(`        the machine stood still for ${report.pauseMs} ms at most`)
   const first = report.findings[0]
   if (first) tell(first, report, stories, faults)
   console.log(

@@ -35,7 +35,7 @@ export function scriptOf(prompt: string): Script {
   const kind = random()
   const pace = ((): { everyMs: number; count: number } => {
     if (kind < 0.06) return { everyMs: 0, count: between(100, 300) }
-    if (kind < 0.16) return { everyMs: between(90, 180), count: between(8, 25) }
+    if (kind < 0.16) return { everyMs: between(90, 180), count: between(10, 45) }
     return { everyMs: between(8, 45), count: between(8, 45) }
   })()
   const silent = random() < 0.08

@@ -69,7 +69,7 @@ function toReply(response: IncomingMessage, { silenceMs, cutAtBytes = Infinity }
     response.destroy()
   })
 
-  async function* pieces(): AsyncGenerator<string, void> {
+  async function* pieces(cutAtBytes: number): AsyncGenerator<string, void> {
     try {
       for await (const piece of response as AsyncIterable<string>) {
         bytes += Buffer.byteLength(piece)
@@ -94,7 +94,7 @@ function toReply(response: IncomingMessage, { silenceMs, cutAtBytes = Infinity }
     stream: statusCode === 200 && header('content-type')?.startsWith('text/event-stream') === true,
     async *events() {
       let rest = ''
-      for await (const piece of pieces()) {
+      for await (const piece of pieces(cutAtBytes)) {
         rest += piece
         for (let end = rest.indexOf('\n\n'); end >= 0; end = rest.indexOf('\n\n')) {
           const frame = parse(rest.slice(0, end))
@@ -105,7 +105,7 @@ function toReply(response: IncomingMessage, { silenceMs, cutAtBytes = Infinity }
     },
     async text() {
       let text = ''
-      for await (const piece of pieces()) text += piece
+      for await (const piece of pieces(Infinity)) text += piece
       return text
     },
     get bytes() {

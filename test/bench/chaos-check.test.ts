@@ -39,6 +39,7 @@ function history(readers: ReaderHistory[], more: Partial<History> = {}): History
     script,
     posts: [{ at: 50, instance: 'A', replyId: id }],
     readers,
+    visits: [{ from: 60, to: 1000 }],
     stop: undefined,
     imposter: undefined,
     head: undefined,
@@ -87,6 +88,16 @@ describe('nothing is found', () => {
     const stop = { at: 200, instance: 'B', ackAt: 220, said: 'stopped' }
 
     expect(judge(history([reader(seen([start, one!, cancelled]))], { stop }))).toEqual(['cancelled (stop)'])
+  })
+
+  test('where nobody read it for long enough', () => {
+    const abandoned = reader(seen([start, { ...cancelled, raw: 'abandoned' }], { at: 4000 }))
+    const visits = [
+      { from: 60, to: 1000 },
+      { from: 4000, to: 4100 },
+    ]
+
+    expect(judge(history([abandoned], { visits }))).toEqual(['cancelled: abandoned (left)'])
   })
 })
 

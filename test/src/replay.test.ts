@@ -124,6 +124,7 @@ describe('replay', () => {
 
   test.each<[string, Error, Partial<ChatDelta>]>([
     ['is lost', new ChatError('gone', 'Forgotten.'), { type: 'error', code: 'gone' }],
+    ['is not there any more', new ChatError('not-found', 'Unknown.'), { type: 'error', code: 'gone' }],
     ['breaks', new Error('secret'), { type: 'error', code: 'internal' }],
     ['gives up by itself', new DOMException('x', 'AbortError'), { type: 'error', code: 'internal' }],
   ])('says so in its last frame when the log %s', async (_, failure, last) => {

@@ -66,8 +66,14 @@ const producerLost: ChatDelta = {
 /** How much longer than its reply a name lives: an hour in which a repeated request is not a new question. */
 const NAME_MS = 3_600_000
 
+/** Time enough for a producer to connect again, and to say that it is alive. */
+const MAX_LATE_MS = 2000
+
 /** Puts the store's verbs into words of Redis. */
 export function createCommands({ link, prefix, instance, leaseMs, retentionMs }: CommandsOptions): Commands {
+  // Both together are a lease: it runs out, and then somebody has to see that its producer stays away.
+  const lateMs = Math.min(leaseMs / 2, MAX_LATE_MS)
+  const untilLateMs = String(Math.ceil(leaseMs - lateMs))
   const shas = new Map<string, Promise<string>>()
   const ttl = String(retentionMs + leaseMs)
   const channelOf = (id: string): string => `${prefix}:{${id}}`
@@ -98,7 +104,7 @@ export function createCommands({ link, prefix, instance, leaseMs, retentionMs }:
     ownChannel: toChannel + instance,
 
     async create(id, { owner = '', start }) {
-      const args = [instance, owner, start ? JSON.stringify(start) : '', String(leaseMs), ttl]
+      const args = [instance, owner, start ? JSON.stringify(start) : '', untilLateMs, ttl]
       return Number(await run(scripts.create, keysOf(id), args)) === 1
     },
 
@@ -112,11 +118,12 @@ export function createCommands({ link, prefix, instance, leaseMs, retentionMs }:
     },
 
     async renew(id) {
-      return toAnswer(await run(scripts.renew, keysOf(id), [String(leaseMs), ttl]))
+      return toAnswer(await run(scripts.renew, keysOf(id), [untilLateMs, ttl]))
     },
 
     async look(id, reading) {
-      const args = [reading ? '1' : '0', JSON.stringify(producerLost), ttl, channelOf(id)]
+      const late = String(Math.floor(lateMs))
+      const args = [reading ? '1' : '0', JSON.stringify(producerLost), ttl, channelOf(id), late]
       const [status, length, sealed, owner, last] = toList(await run(scripts.look, keysOf(id), args))
       if (status !== 'ok') return undefined
       // The hash outlived its log, or a part of it: nobody can be told that this is all.

@@ -3,6 +3,7 @@
 //   start  what it begins with if it never began  lease  until when its producer is taken for alive
 //   sealed the number of its last delta           ask    what is asked of its producer
 //   read   when somebody last read it on another instance than its producer's
+//   late   when its lease was first seen to have run out, unless it was heard of since
 // Both keys share a hash tag, so that they are in one slot of a cluster. Times are the server's, in milliseconds. Redis
 // runs a script as a whole or not at all, and each may be sent again when its answer was lost.
 
@@ -85,25 +86,31 @@ if not meta[1] then return {'gone'} end
 local length = redis.call('XLEN', KEYS[1])
 if meta[2] then return {'sealed', length, last()} end
 redis.call('HSET', KEYS[2], 'lease', string.format('%.0f', now() + ARGV[1]))
+redis.call('HDEL', KEYS[2], 'late')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return {'ok', length, meta[3] or '', ago(meta[4])}
 `
 
 /**
- * Keys: log, hash. Arguments: 1 when somebody reads it here, what it ends with when its producer is lost, ttl, channel.
+ * Keys: log, hash. Arguments: 1 when somebody reads it here, what it ends with when its producer is lost, ttl, channel,
+ * for how long a producer must be late: it may have been Redis that nobody could reach.
  * May write when there is no memory left: it lets go of more than it takes.
  */
 export const look = `#!lua flags=allow-oom
 ${clock}${seal}
-local meta = redis.call('HMGET', KEYS[2], 'by', 'sealed', 'lease', 'owner', 'start')
+local meta = redis.call('HMGET', KEYS[2], 'by', 'sealed', 'lease', 'owner', 'start', 'late')
 if not meta[1] then return {'gone'} end
 local length = redis.call('XLEN', KEYS[1])
 local sealed = meta[2]
-if not sealed and tonumber(meta[3]) < now() then
+local late = not sealed and tonumber(meta[3]) < now()
+if late and not meta[6] then
+  redis.call('HSET', KEYS[2], 'late', string.format('%.0f', now()))
+elseif late and ago(meta[6]) >= tonumber(ARGV[5]) then
   length = seal(length, meta[5], ARGV[2], ARGV[3], ARGV[4])
   sealed = length
-elseif not sealed and ARGV[1] == '1' then
+end
+if not sealed and ARGV[1] == '1' then
   redis.call('HSET', KEYS[2], 'read', string.format('%.0f', now()))
 end
 return {'ok', length, sealed and tonumber(sealed) or 0, meta[4], sealed and last() or ''}

@@ -72,9 +72,9 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     for (const { uplink } of written.values()) void uplink.renew() // never rejects
   }
 
-  function write(id: string, { owner = '', onAsk = () => {} }: CreateOptions): void {
+  function write(id: string, { owner = '', start, onAsk = () => {} }: CreateOptions): void {
     const log = createLog()
-    const uplink = createUplink({ id, log, commands, leaseMs, onAsk, onDone: () => done(id) })
+    const uplink = createUplink({ id, log, start, commands, leaseMs, onAsk, onDone: () => done(id) })
     written.set(id, { log, owner, onAsk, uplink })
     renewing ??= setInterval(renewAll, renewMs)
     listen()

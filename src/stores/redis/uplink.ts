@@ -5,6 +5,8 @@ import type { Answer, Commands } from './commands.ts'
 export interface UplinkOptions {
   readonly id: string
   readonly log: Log
+  /** What the log begins with where others end it before it began. */
+  readonly start?: ChatDelta | undefined
   readonly commands: Commands
   readonly leaseMs: number
   readonly onAsk: (ask: Ask) => void
@@ -39,7 +41,8 @@ const incomplete: ChatDelta = {
  * has lost, or never got, is sent again as long as the reply runs. The end is shown to readers only when all of it
  * is kept; if that does not succeed within a lease, `finish` becomes an `error`.
  */
-export function createUplink({ id, log, commands, leaseMs, onAsk, onDone }: UplinkOptions): Uplink {
+export function createUplink(options: UplinkOptions): Uplink {
+  const { id, log, start, commands, leaseMs, onAsk, onDone } = options
   /** Deltas that are known to be in Redis. */
   let kept = 0
   let closing: { terminal: ChatDelta; since: number; settle(end: ChatDelta | undefined): void } | undefined
@@ -52,7 +55,7 @@ export function createUplink({ id, log, commands, leaseMs, onAsk, onDone }: Upli
   function finish(end: ChatDelta): void {
     if (log.sealed) return
     const mine = closing?.terminal === end
-    extend(log, [end])
+    extend(log, !mine && start && lengthOf(log) === 0 ? [start, end] : [end])
     closing?.settle(mine ? undefined : end)
     onDone()
   }
