@@ -163,6 +163,14 @@ export function describeStore(
       expect(await store.find(name)).toEqual({ id: `${id}-n` })
     })
 
+    test('lets a reply claim again what it has', async () => {
+      const name = `name of ${id}`
+      await store.claim(name, { id })
+
+      expect(await store.claim(name, { id })).toBeUndefined()
+      expect(await store.claim(name, { id }, { replace: true })).toBeUndefined()
+    })
+
     test('frees a name only of the reply that has it', async () => {
       const name = `name of ${id}`
       await store.claim(name, { id })
