@@ -101,3 +101,8 @@ export async function codeOf(call: () => unknown): Promise<unknown> {
 export function keysOf(id: string): [log: string, meta: string] {
   return [`deltarelay:{${id}}:log`, `deltarelay:{${id}}:meta`]
 }
+
+/** Whether a command brings deltas into a log: `EVALSHA` script 2 keys number ttl channel end deltas. */
+export function isAppend(args: readonly string[]): boolean {
+  return args[0] === 'EVALSHA' && args.length > 9 && /^[01]$/.test(args[8]!)
+}
