@@ -1,13 +1,18 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { soon } from '../src/kit.ts'
 import { describeRedis } from './gate.ts'
-import { cancelled, type Fate, finish, type Instance, openInstance, reading, start, text } from './lab.ts'
+import {
+  cancelled,
+  isAppend,
+  type Fate,
+  finish,
+  type Instance,
+  openInstance,
+  reading,
+  start,
+  text,
+} from './lab.ts'
 import { type RedisServer, startRedis } from './server.ts'
-
-/** The name of the script, or of the command, as far as tests tell them apart. */
-function isAppend(args: readonly string[]): boolean {
-  return args[0] === 'EVALSHA' && args.some((arg) => arg.startsWith('{"type"')) && args.length > 8
-}
 
 describeRedis('a command that is repeated, or whose answer is lost,', () => {
   let redis: RedisServer
