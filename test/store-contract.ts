@@ -256,6 +256,15 @@ export function describeStore(
       )
     })
 
+    test('tells a reader that has more than the whole reply, instead of an end', async () => {
+      const waiting = all(read(5))
+      await store.append(id, [start, finish])
+
+      await expect(soon(waiting)).rejects.toMatchObject({ code: 'gone' })
+      await expect(whole(3)).rejects.toMatchObject({ code: 'gone' })
+      expect(await whole(2)).toEqual([])
+    })
+
     test('gives a reader that fell behind all it missed at once, and never an empty batch', async () => {
       const reader = read()
       await store.append(id, [start])
