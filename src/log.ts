@@ -1,3 +1,4 @@
+import { ChatError } from './errors.ts'
 import { type ChatDelta, isTerminal } from './types.ts'
 
 /** The deltas of one reply as far as this process has them, and who waits for more. */
@@ -47,6 +48,11 @@ function wake(log: Log): void {
   for (const advance of log.waiting) advance()
 }
 
+/** The log ended before what a reader says it has: an end that is none of its own. */
+function shortened(): ChatError {
+  return new ChatError('gone', 'A part of this reply was lost.')
+}
+
 type Batch = IteratorResult<readonly ChatDelta[], undefined>
 
 export interface ReadOptions {
@@ -80,9 +86,10 @@ export function readLog(
       resolve({ value, done: false })
       return
     }
-    const failed = !over && !log.sealed
+    const beyond = log.sealed && cursor > log.deltas.length
+    const failed = !over && (!log.sealed || beyond)
     close()
-    if (failed) reject(log.failure)
+    if (failed) reject(beyond ? shortened() : log.failure)
     else resolve(end)
   }
 

@@ -163,6 +163,14 @@ export function describeStore(
       expect(await store.find(name)).toEqual({ id: `${id}-n` })
     })
 
+    test('lets a reply claim again what it has', async () => {
+      const name = `name of ${id}`
+      await store.claim(name, { id })
+
+      expect(await store.claim(name, { id })).toBeUndefined()
+      expect(await store.claim(name, { id }, { replace: true })).toBeUndefined()
+    })
+
     test('frees a name only of the reply that has it', async () => {
       const name = `name of ${id}`
       await store.claim(name, { id })
@@ -246,6 +254,15 @@ export function describeStore(
         }),
         { numRuns: 50 },
       )
+    })
+
+    test('tells a reader that has more than the whole reply, instead of an end', async () => {
+      const waiting = all(read(5))
+      await store.append(id, [start, finish])
+
+      await expect(soon(waiting)).rejects.toMatchObject({ code: 'gone' })
+      await expect(whole(3)).rejects.toMatchObject({ code: 'gone' })
+      expect(await whole(2)).toEqual([])
     })
 
     test('gives a reader that fell behind all it missed at once, and never an empty batch', async () => {

@@ -121,7 +121,7 @@ export function createMemoryStore({
         names.set(name, binding)
         entry.names.add(name)
       }
-      return before
+      return before?.id === binding.id ? undefined : before
     },
 
     find(name) {

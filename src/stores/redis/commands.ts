@@ -162,7 +162,9 @@ export function createCommands({ link, prefix, instance, leaseMs, retentionMs }:
       const key = await keyOfName(name)
       const life = String(retentionMs + leaseMs + NAME_MS)
       const args = ['SET', key, JSON.stringify(binding), ...(replace ? [] : ['NX']), 'GET', 'PX', life]
-      return toBinding(await link.command(args))
+      const before = toBinding(await link.command(args))
+      // The same claim, which a link has sent again because its answer was lost.
+      return before?.id === binding.id ? undefined : before
     },
 
     async find(name) {

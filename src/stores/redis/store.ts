@@ -87,12 +87,11 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     renewing = undefined
   }
 
-  function keepHere(id: string): void {
+  function forgetUnkept(): void {
     const now = performance.now()
-    for (const [old, { log, since }] of unkept) {
-      if (log.sealed && now - since > UNKEPT_MS) unkept.delete(old)
+    for (const [id, { log, since }] of unkept) {
+      if (log.sealed && now - since > UNKEPT_MS) unkept.delete(id)
     }
-    unkept.set(id, { log: createLog(), since: now })
   }
 
   /** A mirror that has what a reader asks for. One that begins later goes on for those who have it. */
@@ -127,12 +126,13 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
     async create(id, options = {}) {
       if (written.has(id)) throw taken()
+      forgetUnkept()
       try {
         if (!(await commands.create(id, options))) throw taken()
       } catch (error) {
         if (error instanceof ChatError) throw error
         if (down === 'fail') throw unavailable(error)
-        keepHere(id)
+        unkept.set(id, { log: createLog(), since: performance.now() })
         return false
       }
       write(id, options)
@@ -169,6 +169,8 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
     state(id) {
       const entry = written.get(id)
+      // Nobody but its first reader is told of a reply that is in no log.
+      if (unkept.has(id)) return undefined
       if (!entry) return reached(commands.look(id, false))
       const { log, owner } = entry
       return { length: lengthOf(log), sealed: log.sealed, owner, terminal: terminalOf(log) }

@@ -68,7 +68,8 @@ export function createUplink(options: UplinkOptions): Uplink {
     finish(claimsAll ? incomplete : terminal)
   }
 
-  function hear(answer: Answer, keptBefore: number): void {
+  /** Takes an answer, to what was just sent where it is `sent`: then an end that is not ours is somebody else's. */
+  function hear(answer: Answer, keptBefore: number, sent = false): void {
     if (log.sealed) return
     switch (answer.status) {
       case 'ok':
@@ -81,8 +82,8 @@ export function createUplink(options: UplinkOptions): Uplink {
         kept = answer.length
         break
       case 'sealed':
-        // Our own end, whose answer is still on its way.
-        if (closing && answer.terminal === JSON.stringify(closing.terminal)) break
+        // It can be our own end, whose answer is still on its way.
+        if (!sent && closing && answer.terminal === JSON.stringify(closing.terminal)) break
         if (answer.terminal === '') return lose()
         finish(JSON.parse(answer.terminal) as ChatDelta) // our own words again
         onAsk('stop')
@@ -110,7 +111,7 @@ export function createUplink(options: UplinkOptions): Uplink {
         const answer = await commands.append(id, kept + 1, deltas, last !== undefined)
         waitMs = 50
         if (last && answer.status === 'ok') finish(last)
-        else hear(answer, kept)
+        else hear(answer, kept, true)
       } catch {
         // Redis is away, or full: the readers here go on, and it gets what it missed when it is back.
         if (closing && performance.now() - closing.since >= leaseMs) giveUp()
