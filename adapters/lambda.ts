@@ -77,7 +77,7 @@ export async function serve(handler: Handler, { event, stream, context, from }: 
   stream.on('error', () => over.abort())
   let out = stream
   try {
-    const reply = await answer(handler, toRequest(event, over.signal, leftMs - DEADLINE_MARGIN_MS))
+    const reply = await answerInTime(handler, toRequest(event, over.signal, leftMs - DEADLINE_MARGIN_MS))
     out = from(stream, { statusCode: reply.status, headers: reply.headers })
     // The head leaves with the first write, and is lost without one.
     out.write('')
@@ -98,6 +98,25 @@ function requireHttp({ requestContext }: Partial<FunctionUrlEvent>): void {
   throw new TypeError(
     'This function answers HTTP requests: call it at its function URL. The event is no request of payload format 2.0.',
   )
+}
+
+/** The handler's answer, or, when its time is over before there is one, the news of that. */
+function answerInTime(handler: Handler, request: HttpRequest): Promise<HttpReply> {
+  const { signal } = request
+  return new Promise((resolve) => {
+    const giveUp = (): void =>
+      resolve(
+        failure(new ChatError('deadline', 'There was no answer in the time that this function may take.')),
+      )
+    signal.addEventListener('abort', giveUp, { once: true })
+    if (signal.aborted) giveUp()
+    void answer(handler, request).then((reply) => {
+      signal.removeEventListener('abort', giveUp)
+      resolve(reply)
+      // It comes too late to be read: what it holds is freed.
+      if (signal.aborted && typeof reply.body !== 'string') void reply.body.return?.()
+    })
+  })
 }
 
 async function answer(handler: Handler, request: HttpRequest): Promise<HttpReply> {
