@@ -109,10 +109,13 @@ describe('the template', () => {
     expect(variables(id)).toMatchObject({ OPENAI_API_KEY: reference, OPENAI_MODEL: 'gpt-of-the-caller' })
   })
 
-  test.each(['ChatLambdaFunction', 'ApiLambdaFunction'])('gives %s no Redis unless somebody says so', (id) => {
-    expect(variables(id)).toMatchObject({ REDIS_DOWN: '', REDIS_PREFIX: '', FOLLOW_MS: '', LEASE_MS: '' })
-    expect(variables(id)).not.toHaveProperty('REDIS_URL')
-  })
+  test.each(['ChatLambdaFunction', 'ApiLambdaFunction'])(
+    'gives %s no Redis unless somebody says so',
+    (id) => {
+      expect(variables(id)).toMatchObject({ REDIS_DOWN: '', REDIS_PREFIX: '', FOLLOW_MS: '', LEASE_MS: '' })
+      expect(variables(id)).not.toHaveProperty('REDIS_URL')
+    },
+  )
 
   test('holds no secret of whoever packages', () => {
     const everything = service.documents.join('\n')
