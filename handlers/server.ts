@@ -66,7 +66,9 @@ async function withSimulator(options: Options): Promise<Options> {
 
 function describe(options: Options, simulated: boolean): string {
   const { redisUrl } = options
-  return describeModel(options, simulated) + (redisUrl ? `; replies in Redis at ${new URL(redisUrl).host}` : '')
+  return (
+    describeModel(options, simulated) + (redisUrl ? `; replies in Redis at ${new URL(redisUrl).host}` : '')
+  )
 }
 
 function describeModel({ model, baseURL, upstreams }: Options, simulated: boolean): string {
