@@ -1,7 +1,7 @@
 import type { ChatDelta } from '../src/types.ts'
 import { openConnection, toBreak, type Connection } from './connection.ts'
 import { Trouble } from './errors.ts'
-import { readEvents } from './events.ts'
+import { fade, readEvents } from './events.ts'
 import { listen, type Host } from './host.ts'
 import { createPatience, LONGEST_WAIT_MS, type Patience } from './patience.ts'
 import { createReading } from './reading.ts'
@@ -96,6 +96,7 @@ function follow(
   async function* connect(): AsyncGenerator<ChatDelta, void, undefined> {
     const own = (connection = open(leaving.signal, () => setState('stalled')))
     let openedAt = Infinity
+    let over = false
     try {
       const response = await (id === undefined ? requests.ask(own) : requests.resume(own, id, reading.cursor))
       if (!response) return
@@ -103,18 +104,20 @@ function follow(
       if (response.headers.get('x-reply-resumable') === 'no') reading.forgo()
       setId(response.headers.get('x-reply-id'))
       setState('live')
-      for await (const event of readEvents(response.body!, own)) {
+      const reader = response.body!.getReader()
+      for await (const event of readEvents(reader, own)) {
         const delta = reading.take(event)
         if (!delta) continue
         patience.renew()
         if (delta.type === 'start') setId(delta.id)
+        over = delta.type === 'finish' || delta.type === 'error'
         yield delta
-        if (delta.type === 'finish' || delta.type === 'error') return
+        if (over) return void fade(reader, own, host) // ends by itself, soon
       }
       throw new Trouble(toBreak('incomplete'), { orderly: true })
     } finally {
       if (own.heardMs - openedAt > LONGEST_WAIT_MS) patience.renew()
-      own.close()
+      if (!over) own.close()
     }
   }
 

@@ -134,7 +134,7 @@ describe('being back', () => {
     ['online', 'visible'],
     ['visibilitychange', 'visible'],
   ] as const)('%s ends the wait, and begins the counting anew', async (type, visibility) => {
-    service.answers = [hangUp, hangUp, hangUp, hangUp]
+    service.answers = [hangUp, hangUp, hangUp, hangUp, hangUp]
     const place = createPlace()
     const reading = read(place.chat({ url: service.url, prompt: 'hi', ...forever }))
     const before = await waits(place, 3)
@@ -142,7 +142,9 @@ describe('being back', () => {
 
     place.visibility = visibility
     place.dispatch(type)
+    const after = await waits(place, 1)
 
+    expect(after).toEqual([125])
     expect(before).toEqual([125, 250, 500, 1000])
     expect((await reading).got).toEqual(deltas)
     expect(place.listeners).toBe(0)
@@ -157,7 +159,7 @@ describe('being back', () => {
     place.visibility = 'hidden'
     place.dispatch('visibilitychange')
 
-    expect(service.story).toEqual(['POST'])
+    expect(place.timers).toBe(1)
     place.pass(ms)
     expect((await reading).got).toEqual(deltas)
   })
@@ -170,7 +172,7 @@ describe('being back', () => {
 
     place.dispatch('online')
 
-    expect(service.story).toEqual(['POST'])
+    expect(place.timers).toBe(1)
     place.pass(ms)
     expect((await reading).got).toEqual(deltas)
   })

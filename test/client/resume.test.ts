@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { chat, ChatClientError } from '../../client/index.ts'
 import { createPlace, createStates, eager, read } from './place.ts'
 import {
+  type Answer,
   createService,
   cutAfter,
   decline,
@@ -9,6 +10,7 @@ import {
   endAfter,
   everything,
   hangUp,
+  open,
   refuse,
   send,
   toEvents,
@@ -156,6 +158,25 @@ describe('a stream that is wrong', () => {
     expect(lost.thrown).toMatchObject({ code, retryable: false })
     expect(service.story).toEqual(['POST', 'GET after 2', 'POST', 'GET after 2'])
   })
+})
+
+test('a stream that was wrong, and has been right since, may be wrong again', async () => {
+  const wrongAfter = (count: number): Answer =>
+    send(toEvents(deltas.slice(0, count)) + event(deltas[5]!, count + 2))
+  service.answers = [wrongAfter(1), wrongAfter(2), wrongAfter(3)]
+
+  expect(await read(eager({ url: service.url, prompt: 'hi' }))).toEqual({ got: deltas })
+})
+
+test('a stream that was wrong is closed', async () => {
+  service.answers = [
+    (exchange) => {
+      open(exchange)
+      exchange.response.write(event(deltas[2]!, 3))
+    },
+  ]
+
+  expect(await read(eager({ url: service.url, prompt: 'hi' }))).toEqual({ got: deltas })
 })
 
 describe('a reply that is in no log', () => {

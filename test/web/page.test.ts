@@ -23,6 +23,21 @@ describe.skipIf(!hasChromium())('a conversation on the page', () => {
     expect(await tab.page.getByRole('button', { name: 'Stop' }).isVisible()).toBe(false)
   })
 
+  test('an answer that is over was no broken request', async () => {
+    await visit()
+    const failed: string[] = []
+    tab.page.on('requestfailed', (request) => failed.push(request.url()))
+    const reply = await ask('Hello?')
+
+    reply.send(start, text('Hello.'), stop)
+    reply.end()
+    await answer('complete').waitFor()
+    await reply.closed
+    await ask('And?')
+
+    expect(failed).toEqual([])
+  })
+
   test('puts a character together that was split between two chunks', async () => {
     await visit()
     const reply = await ask('Hello?')
