@@ -96,7 +96,7 @@ if (options.json) {
 
 function print(): void {
   const cell = (value: number): string => value.toFixed(2)
-  const { aloneUs, loggedUs, addedUs } = generator
+  const { aloneUs, loggedUs, addedUs, quietAddedUs } = generator
   console.log(`Node ${process.version}; medians, each row measured in turns with the other\n`)
   console.log(
     table([
@@ -137,6 +137,7 @@ function print(): void {
     `a finished reply of ${ROOM_DELTAS} deltas in Redis: ${(room.perReply / 1024).toFixed(1)} KiB, ${room.perDelta.toFixed(0)} bytes per delta\n`,
   )
   console.log(verdict('CPU that the log in memory adds to each delta', addedUs, 2, ' µs'))
+  console.log(verdict('the same, lowest of each', quietAddedUs, 2, ' µs'))
   console.log(verdict('p50 that Redis adds to the deltas after the first', added50, 0.5, ' ms'))
   console.log(verdict('what Redis adds to the first delta, beyond one round trip', beyondTripMs, 0.5, ' ms'))
 }
