@@ -12,6 +12,7 @@ export const cache = fileURLToPath(new URL('../node_modules/.cache/deltarelay/be
 /** A server in a process of its own. */
 export interface Running {
   readonly url: string
+  readonly pid: number
   stop(): Promise<void>
 }
 
@@ -27,15 +28,17 @@ export async function startServer(
   node: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  stderr: 'inherit' | 'ignore' = 'inherit',
 ): Promise<Running> {
   const child = spawn(node, args, {
     cwd: cache,
     env: { PATH: process.env['PATH'], ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', stderr],
   })
   const url = await readyUrl(child)
   return {
     url,
+    pid: child.pid!,
     async stop() {
       child.kill('SIGKILL')
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')

@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL('../', import.meta.url))
 const cache = `${root}node_modules/.cache/deltarelay/bench`
 
 const [name, ...rest] = process.argv.slice(2)
-if (name === undefined) throw new Error('Which one? `node bench/run.mjs pace`, `cold` or `chaos`.')
+if (name === undefined) throw new Error('Which one? `node bench/run.mjs pace`, `cold`, `log` or `chaos`.')
 
 /** Modules find their neighbours by their own address, which bundling would change. */
 const keepAddress = {
@@ -32,8 +32,8 @@ await esbuild.build({
   platform: 'node',
   format: 'esm',
   target: 'node20',
-  // The lab's test helpers are not wanted here, only its servers.
-  external: ['vitest'],
+  // Of the test helpers only the servers are wanted; a CommonJS package stays what it is.
+  external: ['vitest', '@redis/client'],
   plugins: [keepAddress],
 })
 await run([`${cache}/${name}.mjs`, ...rest])

@@ -118,11 +118,12 @@ export async function peek(
   }
   let held: readonly ChatDelta[] | undefined = deltas.length > 0 ? deltas : undefined
   const batches: Batches = {
-    async next() {
+    // Not an async function: a promise that it returned would be waited for three times.
+    next() {
       if (held) {
         const value = held
         held = undefined
-        return { value, done: false }
+        return Promise.resolve({ value, done: false })
       }
       const result = pending ?? source.next()
       pending = undefined
