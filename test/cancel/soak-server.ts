@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createClient } from '@redis/client'
 import { toExpress } from '../../adapters/express.ts'
-import { createRedisStore, type RedisClient, toRedisLink } from '../../adapters/redis.ts'
+import { createRedisStore, toRedisLink } from '../../adapters/redis.ts'
 import { createHandler, createMemoryStore, createOpenAI, type StreamStore } from '../../src/index.ts'
 
 /** What the process holds when nobody asks it anything. */
@@ -36,7 +36,7 @@ async function openRedis(url: string): Promise<StreamStore> {
   const client = createClient({ url, RESP: 2, disableOfflineQueue: true })
   client.on('error', (error: Error) => void complaints.push(`Redis: ${error.message}`))
   await client.connect()
-  return createRedisStore(toRedisLink(client as RedisClient), { retentionMs: 1000 })
+  return createRedisStore(toRedisLink(client), { retentionMs: 1000 })
 }
 
 process.on('message', () => {

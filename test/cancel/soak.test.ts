@@ -183,7 +183,7 @@ test.skipIf(!redisAvailable())(
     const redis = await startRedis()
     subject = await start({ LINGER_MS: '20', REDIS_URL: redis.url })
 
-    await soak(abandon, ABANDONED_REDIS).finally(redis.stop)
+    await soak(abandon, ABANDONED_REDIS).finally(() => redis.stop())
   },
 )
 
