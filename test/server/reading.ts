@@ -9,7 +9,7 @@ export interface Part {
   readonly ended: boolean
 }
 
-/** Reads a stream, and breaks the connection as soon as so many events are there. Heartbeats are left out. */
+/** Reads a stream, and breaks the connection when it has so many events. Heartbeats are left out. */
 export async function readPart(url: string, asking: Asking, events = Infinity): Promise<Part> {
   const response = await open(url, asking)
   const decoder = new TextDecoder()
@@ -29,9 +29,10 @@ export async function readPart(url: string, asking: Asking, events = Infinity): 
   }
   response.destroy()
   const { statusCode: status = 0, headers } = response
-  const isStream = String(headers['content-type']).startsWith('text/event-stream')
-  const whole = isStream ? text.slice(0, text.lastIndexOf('\n\n') + 2).replaceAll(': \n\n', '') : text
-  return { status, headers, text: text.includes('\n\n') || !isStream ? whole : '', ended }
+  if (!String(headers['content-type']).startsWith('text/event-stream'))
+    return { status, headers, text, ended }
+  const whole = text.replaceAll(': \n\n', '').split('\n\n').slice(0, -1).slice(0, events)
+  return { status, headers, text: whole.map((event) => `${event}\n\n`).join(''), ended }
 }
 
 /** Events in a text, comments aside. */
