@@ -74,13 +74,14 @@ export function createService(options: ServiceOptions): Service {
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
     requireStreaming()
-    const { id, fresh, kept } = await start(dialect, asked, request)
+    const started = await start(dialect, asked, request)
+    const { id, fresh, kept } = started
     const reply = replies.get(id)
     const leave = reply?.join()
     const settled = reply?.settled
     const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
     // `start` and what comes with it: an answer, or the reason why there is none.
-    const { deltas, batches } = await open(id, limit.signal).catch((error: unknown) => {
+    const { deltas, batches } = await open(started, limit.signal).catch((error: unknown) => {
       limit.lift()
       void leave?.()
       throw error
@@ -112,26 +113,35 @@ export function createService(options: ServiceOptions): Service {
     return stream(alive(frames, dialect), { ...head, ...dialect.headers?.(id) }, settled)
   }
 
-  async function open(id: string, signal: AbortSignal): Promise<Opening> {
-    return peek(read(id, 0, signal), { count: 2, waitMs: acceptWaitMs })
+  async function open(started: Started, signal: AbortSignal): Promise<Opening> {
+    return peek(read(started, signal), { count: 2, waitMs: acceptWaitMs })
   }
 
-  // Whoever was told of a reply may hear that it is not there any more.
-  function read(id: string, after: number, signal: AbortSignal) {
+  function read({ id, fresh }: Started, signal: AbortSignal): ReturnType<StreamStore['read']> {
+    if (fresh) return store.read(id, { after: 0, signal })
+    // Whoever was told of a reply may hear that it is not there any more: from some stores at once, from others later.
     try {
-      return store.read(id, { after, signal })
+      const batches = store.read(id, { after: 0, signal })
+      return {
+        next: () => batches.next().catch(throwLost),
+        return: async () => (await batches.return?.()) ?? { value: undefined, done: true },
+        [Symbol.asyncIterator]() {
+          return this
+        },
+      }
     } catch (error) {
-      throw error instanceof ChatError && error.code === 'not-found' ? lostReply(error) : error
+      return throwLost(error)
     }
   }
 
   /** Answers with the whole answer as one JSON document. */
   async function whole(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
-    const { id, fresh } = await start(dialect, asked, request)
+    const started = await start(dialect, asked, request)
+    const { id, fresh } = started
     const reply = replies.get(id)
     const leave = reply?.join()
     try {
-      const { answer, error } = await collect(read(id, 0, request.signal))
+      const { answer, error } = await collect(read(started, request.signal))
       const stopped = new ChatError('cancelled', 'The reply was stopped.')
       const document = answer && dialect.toDocument?.(answer)
       const failure = reply?.failure ?? (error && errorOf(error)) ?? stopped
@@ -260,8 +270,8 @@ function unknownReply(): ChatError {
   return new ChatError('not-found', 'There is no reply with this id, or none any more.')
 }
 
-function lostReply(cause: ChatError): ChatError {
-  return new ChatError('gone', 'The reply of this Idempotency-Key was lost. Ask again with a new key.', {
-    cause,
-  })
+function throwLost(cause: unknown): never {
+  if (!(cause instanceof ChatError && cause.code === 'not-found')) throw cause
+  const text = 'The reply of this Idempotency-Key was lost. Ask again with a new key.'
+  throw new ChatError('gone', text, { cause })
 }
