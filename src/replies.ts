@@ -214,6 +214,8 @@ export function createReplies(options: RepliesOptions): Replies {
         return requireSame(before.id, before.note, key)
       }
     } catch (error) {
+      // It may be bound all the same, when only the answer was lost: the next try shall not find what never was.
+      if (key) await Promise.resolve(store.release(key.name, id)).catch(() => {})
       await store.discard(id)
       throw error
     }
