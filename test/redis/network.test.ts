@@ -1,7 +1,18 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { soon, until } from '../src/kit.ts'
 import { describeRedis } from './gate.ts'
-import { codeOf, type Fate, finish, type Instance, isAppend, openInstance, reading, start, text, texts } from './lab.ts'
+import {
+  codeOf,
+  type Fate,
+  finish,
+  type Instance,
+  isAppend,
+  openInstance,
+  reading,
+  start,
+  text,
+  texts,
+} from './lab.ts'
 import { type RedisProxy, startProxy } from './proxy.ts'
 import { type RedisServer, startRedis } from './server.ts'
 
@@ -78,27 +89,31 @@ describeRedis('a network that is bad', () => {
     expect([live.seen, remote.seen]).toEqual([whole, whole])
   })
 
-  test('and takes without giving is left for a new connection: all is told in the end', { timeout: 60_000 }, async () => {
-    await running()
-    const live = reading(here.store, 'r')
-    const far = await openInstance(proxy.url, { leaseMs })
-    const remote = reading(far.store, 'r')
-    await until(() => remote.seen.length === 1)
-    const accepted = proxy.accepted
-    proxy.hold(true)
-    await here.store.append('r', texts(20))
-    await until(() => live.seen.length === 21)
+  test(
+    'and takes without giving is left for a new connection: all is told in the end',
+    { timeout: 60_000 },
+    async () => {
+      await running()
+      const live = reading(here.store, 'r')
+      const far = await openInstance(proxy.url, { leaseMs })
+      const remote = reading(far.store, 'r')
+      await until(() => remote.seen.length === 1)
+      const accepted = proxy.accepted
+      proxy.hold(true)
+      await here.store.append('r', texts(20))
+      await until(() => live.seen.length === 21)
 
-    await until(() => proxy.accepted > accepted, 9000)
-    proxy.cut()
-    proxy.hold(false)
-    const end = await soon(Promise.resolve(here.store.append('r', [finish])), 15_000)
+      await until(() => proxy.accepted > accepted, 9000)
+      proxy.cut()
+      proxy.hold(false)
+      const end = await soon(Promise.resolve(here.store.append('r', [finish])), 15_000)
 
-    expect(end).toBeUndefined()
-    expect(await soon(remote.ended, 10_000)).toBe('end')
-    expect(remote.seen).toEqual([start, ...texts(20), finish])
-    await far.close()
-  })
+      expect(end).toBeUndefined()
+      expect(await soon(remote.ended, 10_000)).toBe('end')
+      expect(remote.seen).toEqual([start, ...texts(20), finish])
+      await far.close()
+    },
+  )
 
   test('and silent for good is told of, by whatever was asked of it, within a few seconds', async () => {
     proxy.hold(true)

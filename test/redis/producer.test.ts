@@ -70,7 +70,9 @@ describeRedis('a producer that is gone', () => {
   test('is found by looking alone, without any reader', async () => {
     await running([start, text('a')])
     await here.close()
-    await expect.poll(() => there.store.state('r'), { timeout: leaseMs + 3000 }).toMatchObject({ sealed: true })
+    await expect
+      .poll(() => there.store.state('r'), { timeout: leaseMs + 3000 })
+      .toMatchObject({ sealed: true })
 
     expect(await there.store.state('r')).toMatchObject({ length: 3, terminal: lost, owner: 'o' })
   })
@@ -91,7 +93,9 @@ describeRedis('a producer that is gone', () => {
     const live = reading(here.store, 'r')
     fate = 'never'
     await here.store.append('r', [text('never kept')])
-    await expect.poll(() => there.store.state('r'), { timeout: leaseMs + 3000 }).toMatchObject({ sealed: true })
+    await expect
+      .poll(() => there.store.state('r'), { timeout: leaseMs + 3000 })
+      .toMatchObject({ sealed: true })
 
     fate = 'once'
     const end = await soon(Promise.resolve(here.store.append('r', [finish])))
@@ -110,7 +114,9 @@ describeRedis('a producer that is gone', () => {
     await running([start])
     const live = reading(here.store, 'r')
     fate = 'never'
-    await expect.poll(() => there.store.state('r'), { timeout: leaseMs + 3000 }).toMatchObject({ sealed: true })
+    await expect
+      .poll(() => there.store.state('r'), { timeout: leaseMs + 3000 })
+      .toMatchObject({ sealed: true })
 
     fate = 'once'
 
