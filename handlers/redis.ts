@@ -42,8 +42,31 @@ async function connect(url: string, subscribes: boolean): Promise<RedisLink> {
   })
   const { onError, onReady } = createTroubleLog(hostOf(url))
   client.on('error', onError).on('ready', onReady)
+  boundHandshake(client)
   await firstTry(client.connect(), client)
   return toRedisLink(client, { onError, subscribes })
+}
+
+interface Connecting {
+  on(event: 'connect' | 'ready' | 'error' | 'end', listener: () => void): Connecting
+  destroy(): void
+  connect(): Promise<unknown>
+}
+
+/** Makes a connection anew that was taken and then not answered: the client itself would wait for ever. */
+function boundHandshake(client: Connecting): void {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  function watch(): void {
+    clearTimeout(timer)
+    timer = setTimeout(again, CONNECT_MS)
+  }
+  function again(): void {
+    client.destroy()
+    // Not at once: the attempt that is given up has to notice it first.
+    setTimeout(() => void client.connect().catch(() => {}), 50) // its errors are told as events
+  }
+  const lift = (): void => clearTimeout(timer)
+  client.on('connect', watch).on('ready', lift).on('error', lift).on('end', lift)
 }
 
 /** Resolves when the first connection is there, or cannot be made: it goes on trying by itself. */
