@@ -51,6 +51,7 @@ async function connect(url: string, freezes: boolean): Promise<RedisLink> {
   })
   const { onError, onReady } = createTroubleLog(hostOf(url))
   client.on('error', onError).on('ready', onReady)
+  boundHandshake(client)
   await firstTry(client.connect(), client)
   if (!freezes) return toRedisLink(client, { onError })
   return patient(toRedisLink(client, { onError, subscribes: false, timeoutMs: THAWED_ANSWER_MS }))
@@ -77,6 +78,28 @@ function patient(link: RedisLink): RedisLink {
 /** Whether Redis said so itself, and will say the same again. */
 function isAnswer(error: unknown): boolean {
   return error instanceof ErrorReply && !error.message.startsWith('LOADING')
+}
+
+interface Connecting {
+  on(event: 'connect' | 'ready' | 'error' | 'end', listener: () => void): Connecting
+  destroy(): void
+  connect(): Promise<unknown>
+}
+
+/** Makes a connection anew that was taken and then not answered: the client itself would wait for ever. */
+function boundHandshake(client: Connecting): void {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  function watch(): void {
+    clearTimeout(timer)
+    timer = setTimeout(again, CONNECT_MS)
+  }
+  function again(): void {
+    client.destroy()
+    // Not at once: the attempt that is given up has to notice it first.
+    setTimeout(() => void client.connect().catch(() => {}), 50) // its errors are told as events
+  }
+  const lift = (): void => clearTimeout(timer)
+  client.on('connect', watch).on('ready', lift).on('error', lift).on('end', lift)
 }
 
 /** Resolves when the first connection is there, or cannot be made: it goes on trying by itself. */

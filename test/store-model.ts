@@ -197,9 +197,12 @@ const release = fc.tuple(fc.constantFrom('a', 'b'), fc.nat(2)).map(([name, who])
   ),
 )
 
-const meddle = fc
-  .array(fc.nat(3), { minLength: 1, maxLength: 8 })
-  .map((fates) => command(`meddle(${fates.join('')})`, running, async (_, real) => real.ways.meddle?.(fates)))
+/** Some of each; or long enough of nothing that a stop from elsewhere is done without the producer. */
+const fates = fc.oneof(fc.array(fc.nat(3), { minLength: 1, maxLength: 8 }), fc.constant([2, 2, 2, 2, 2, 2]))
+
+const meddle = fates.map((fates) =>
+  command(`meddle(${fates.join('')})`, running, async (_, real) => real.ways.meddle?.(fates)),
+)
 
 const lose = fc.constant(
   command('lose', running, async (model, real) => {

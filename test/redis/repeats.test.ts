@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { soon } from '../src/kit.ts'
+import { createHandler } from '../../src/handler.ts'
+import { deltasIn, hel, http, script, soon, stop, textOf } from '../src/kit.ts'
 import { describeRedis } from './gate.ts'
 import {
   cancelled,
@@ -107,6 +108,30 @@ describeRedis('a command that is repeated, or whose answer is lost,', () => {
       expect(await soon(whole.ended)).toBe('end')
       expect(whole.seen).toEqual([text('a'), text('b'), text('c'), finish])
       other.leave()
+    },
+  )
+
+  test.each<[Fate, number]>([
+    ['twice', 200],
+    ['never', 503],
+    ['unanswered', 503],
+  ])(
+    'leaves the key of a question free for the next try, unless it was answered: %s',
+    async (bad, status) => {
+      const scripted = script([hel, stop])
+      const handler = createHandler({ upstream: scripted.upstream, model: 'm', store: here.store })
+      const request = http('/chat', { body: { prompt: 'hi' }, headers: { 'idempotency-key': id } })
+      fateOf = ([name]) => (name === 'SET' ? bad : 'once')
+
+      const first = await handler(request)
+      await textOf(first)
+      fateOf = () => 'once'
+      const again = await handler(request)
+
+      expect(first.status).toBe(status)
+      expect(again.status).toBe(200)
+      expect(deltasIn(await textOf(again)).slice(1)).toEqual([hel, stop])
+      expect(scripted.asked).toHaveLength(1)
     },
   )
 })
