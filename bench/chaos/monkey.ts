@@ -77,7 +77,8 @@ export function createMonkey(
         break
       case 'redis-pause':
         redis.pause()
-        await sleep(200 + random() * 1000)
+        // Now and then for longer than anybody waits for an answer.
+        await sleep(random() < 0.7 ? 200 + random() * 1000 : 6000)
         redis.resume()
         break
       default:

@@ -43,6 +43,7 @@ export async function read(
   let cursor = 0
   let connections = 0
   let next = options.first
+  let away = false
 
   const remember = (text: string): void => note(world, history, `${name} ${text}`)
   const end = (how: End): void => {
@@ -56,15 +57,22 @@ export async function read(
     }
     const instance = next ?? pick(random, world.instances)
     next = undefined
+    away = true
     await visit(instance)
-    if (!reader.end) await sleep(connections === 1 && absentMs > 0 ? absentMs : pauseMs(random))
+    if (!reader.end) await sleep(pauseMs())
   }
   if (reader.end.how === 'terminal' && random() < 0.3) await checkAfterEnd()
+
+  function pauseMs(): number {
+    if (connections === 1 && absentMs > 0) return absentMs
+    if (away) return 50 + random() * 250
+    return random() < 0.85 ? random() * 40 : 100 + random() * 500
+  }
 
   /** One connection. */
   async function visit(instance: Instance): Promise<void> {
     const asks = reader.replyId === undefined
-    const cut = connections < 40 ? cutOf(random, restless) : {}
+    const cut = connections < 80 ? cutOf(random, restless) : {}
     const post: Post = { at: world.now(), instance: instance.name, replyId: undefined }
     if (asks) history.posts.push(post)
     let reply: Reply
@@ -87,6 +95,7 @@ export async function read(
     else if (reader.replyId !== reply.replyId) {
       return end({ how: 'unexpected', what: `the id became ${reply.replyId}`, at: world.now() })
     }
+    away = false
     if (connections++ > 0) world.counts.reconnects++
     const visit: Visit = { from: world.now(), to: Infinity }
     history.visits.push(visit)
@@ -199,14 +208,10 @@ function cutOf(random: Random, restless: number): Cut {
   if (random() >= restless) return {}
   const kind = random()
   if (kind < 0.08) return { events: 0 }
-  if (kind < 0.5) return { events: 1 + Math.floor(random() * 4) }
-  if (kind < 0.65) return { events: 1 + Math.floor(random() * 12) }
-  if (kind < 0.85) return { bytes: Math.floor(random() * 600) }
+  if (kind < 0.6) return { events: 1 + Math.floor(random() * 3) }
+  if (kind < 0.7) return { events: 1 + Math.floor(random() * 12) }
+  if (kind < 0.85) return { bytes: Math.floor(random() * 400) }
   return { ms: 5 + random() * 250 }
-}
-
-function pauseMs(random: Random): number {
-  return random() < 0.85 ? random() * 40 : 100 + random() * 500
 }
 
 function codeIn(text: string): string | undefined {
