@@ -45,6 +45,7 @@ export const targetsIn = (out) => ({
     // The Redis client is larger than all the rest, and loaded only where there is a Redis.
     splitting: true,
     chunkNames: 'redis-[hash]',
+    banner: requireBanner,
     plugins: [leanOpenAI],
   },
   api: {

@@ -83,8 +83,8 @@ export async function serve(handler: Handler, options: ServeOptions): Promise<vo
   stream.on('error', () => over.abort())
   let out = stream
   try {
-    const request = toRequest(event, over.signal, leftMs - DEADLINE_MARGIN_MS)
-    const reply = await answer(handler, () => ({ ...request, principal: options.principal?.(event) }))
+    const asked: Handler = (request) => handler({ ...request, principal: options.principal?.(event) })
+    const reply = await answerInTime(asked, toRequest(event, over.signal, leftMs - DEADLINE_MARGIN_MS))
     out = from(stream, { statusCode: reply.status, headers: reply.headers })
     // The head leaves with the first write, and is lost without one.
     out.write('')
@@ -107,9 +107,28 @@ function requireHttp({ requestContext }: Partial<FunctionUrlEvent>): void {
   )
 }
 
-async function answer(handler: Handler, request: () => HttpRequest): Promise<HttpReply> {
+/** The handler's answer, or, when its time is over before there is one, the news of that. */
+function answerInTime(handler: Handler, request: HttpRequest): Promise<HttpReply> {
+  const { signal } = request
+  return new Promise((resolve) => {
+    const giveUp = (): void =>
+      resolve(
+        failure(new ChatError('deadline', 'There was no answer in the time that this function may take.')),
+      )
+    signal.addEventListener('abort', giveUp, { once: true })
+    if (signal.aborted) giveUp()
+    void answer(handler, request).then((reply) => {
+      signal.removeEventListener('abort', giveUp)
+      resolve(reply)
+      // It comes too late to be read: what it holds is freed.
+      if (signal.aborted && typeof reply.body !== 'string') void reply.body.return?.()
+    })
+  })
+}
+
+async function answer(handler: Handler, request: HttpRequest): Promise<HttpReply> {
   try {
-    return await handler(request())
+    return await handler(request)
   } catch (error) {
     return failure(toChatError(error))
   }

@@ -24,9 +24,13 @@ export interface RedisLinkOptions {
 }
 
 interface Call {
+  /** The tick of the clock at which it was sent. */
   readonly since: number
   readonly reject: (error: Error) => void
 }
+
+/** How often the clock ticks, in milliseconds. */
+const TICK_MS = 500
 
 /**
  * Makes a link of a client, which should have `disableOfflineQueue: true`: what cannot be sent now should fail now.
@@ -35,23 +39,31 @@ interface Call {
 export function toRedisLink(client: RedisClient, options: RedisLinkOptions = {}): RedisLink {
   const { timeoutMs = 5000, onError = () => {}, subscribes = true } = options
   const pending = new Set<Call>()
-  let watch: ReturnType<typeof setInterval> | undefined
+  let clock: ReturnType<typeof setInterval> | undefined
+  let ticks = 0
   let subscriber: Promise<RedisClient> | undefined
 
-  // One clock for all commands, which are answered in order: the client's own, one each, costs more than the rest.
+  // One clock for all commands, which are answered in order: the client's own, one each, costs more than the rest. It
+  // counts its ticks: while a process is frozen, or busy, Redis is not late.
   function check(): void {
     const [oldest] = pending
-    if (!oldest) {
-      clearInterval(watch)
-      watch = undefined
-    } else if (performance.now() - oldest.since > timeoutMs) restart()
+    if (oldest && ++ticks - oldest.since > timeoutMs / TICK_MS) restart()
+  }
+
+  function settle(call: Call): void {
+    pending.delete(call)
+    if (pending.size > 0) return
+    clearInterval(clock)
+    clock = undefined
   }
 
   // Nothing says that a connection is dead but silence.
   function restart(): void {
     const error = new Error(`Redis did not answer within ${timeoutMs} ms.`)
-    for (const { reject } of pending) reject(error)
-    pending.clear()
+    for (const call of pending) {
+      call.reject(error)
+      settle(call)
+    }
     client.destroy()
     client.connect().catch(onError)
   }
@@ -74,16 +86,16 @@ export function toRedisLink(client: RedisClient, options: RedisLinkOptions = {})
   return {
     command(args) {
       return new Promise((resolve, reject) => {
-        const call = { since: performance.now(), reject }
+        const call = { since: ticks, reject }
         pending.add(call)
-        watch ??= setInterval(check, 500)
+        clock ??= setInterval(check, TICK_MS)
         client.sendCommand([...args]).then(
           (reply) => {
-            pending.delete(call)
+            settle(call)
             resolve(reply)
           },
           (error: Error) => {
-            pending.delete(call)
+            settle(call)
             reject(error)
           },
         )

@@ -16,7 +16,7 @@ const { handler: answer } = wire(options, {
   totalTimeoutMs: Math.min(options.totalTimeoutMs, LONGEST_ANSWER_MS),
   lingerMs: 0,
   ...(options.redisUrl
-    ? { store: openRedis({ ...options, redisUrl: options.redisUrl, subscribes: false }) }
+    ? { store: openRedis({ ...options, redisUrl: options.redisUrl, freezes: true }) }
     : {}),
 })
 

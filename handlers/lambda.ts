@@ -17,11 +17,11 @@ const { handler: answer } = wire(options, {
   ...(await shared(options)),
 })
 
-// Loaded only where it is used: init is paid for. Between invocations the environment is frozen, and would hear nothing.
+// Loaded only where it is used: init is paid for. It connects meanwhile, and is waited for by the first request.
 async function shared({ redisUrl, ...rest }: Options) {
   if (!redisUrl) return {}
   const { openRedis } = await import('./redis.ts')
-  return { store: openRedis({ ...rest, redisUrl, subscribes: false }) }
+  return { store: openRedis({ ...rest, redisUrl, freezes: true }) }
 }
 
 export const handler = toLambda(answer)

@@ -1,17 +1,23 @@
-import { createClient } from '@redis/client'
+import { createClient, ErrorReply } from '@redis/client'
 import { createRedisStore, type RedisLink, type RedisStore, toRedisLink } from '../adapters/redis.ts'
 import type { Options } from './options.ts'
 
 /** How long the first commands wait for the first connection, in milliseconds. */
 const CONNECT_MS = 5000
+/** The same where it was lost while the process was frozen, and how long an answer may take there. */
+const RECONNECT_MS = 1000
+const THAWED_ANSWER_MS = 2000
 
-/** What a store in Redis is opened with. `subscribes`: whether it may hold a second connection. */
+/**
+ * What a store in Redis is opened with. `freezes`: whether the platform freezes the process between requests. Then there
+ * is no second connection, which would hear nothing, and one that was cut meanwhile costs a request nothing but time.
+ */
 export interface RedisSettings extends Pick<
   Options,
   'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs'
 > {
   readonly redisUrl: string
-  readonly subscribes: boolean
+  readonly freezes: boolean
 }
 
 /**
@@ -20,16 +26,16 @@ export interface RedisSettings extends Pick<
  */
 export function openRedis({
   redisUrl,
-  subscribes,
+  freezes,
   redisDown,
   redisPrefix,
   ...clocks
 }: RedisSettings): RedisStore {
-  const link = laterLink(connect(redisUrl, subscribes), subscribes)
+  const link = laterLink(connect(redisUrl, freezes), freezes)
   return createRedisStore(link, { ...clocks, down: redisDown, prefix: redisPrefix })
 }
 
-async function connect(url: string, subscribes: boolean): Promise<RedisLink> {
+async function connect(url: string, freezes: boolean): Promise<RedisLink> {
   const client = createClient({
     url,
     RESP: 2,
@@ -38,12 +44,39 @@ async function connect(url: string, subscribes: boolean): Promise<RedisLink> {
     // Its own clock is one timer for each command; the link has one for all.
     commandOptions: { timeout: undefined } as object, // its type knows no way to have none
     disableClientInfo: true,
-    socket: { connectTimeout: CONNECT_MS, reconnectStrategy: (tries) => Math.min(2000, 50 * 2 ** tries) },
+    socket: {
+      connectTimeout: CONNECT_MS,
+      reconnectStrategy: (tries) => Math.min(freezes ? 400 : 2000, 50 * 2 ** tries),
+    },
   })
   const { onError, onReady } = createTroubleLog(hostOf(url))
   client.on('error', onError).on('ready', onReady)
   await firstTry(client.connect(), client)
-  return toRedisLink(client, { onError, subscribes })
+  if (!freezes) return toRedisLink(client, { onError })
+  return patient(toRedisLink(client, { onError, subscribes: false, timeoutMs: THAWED_ANSWER_MS }))
+}
+
+/** A link whose commands outlast a connection that is made anew. */
+function patient(link: RedisLink): RedisLink {
+  async function command(args: readonly string[]): Promise<unknown> {
+    let until: number | undefined
+    for (;;) {
+      try {
+        return await link.command(args)
+      } catch (error) {
+        const now = performance.now()
+        until ??= now + RECONNECT_MS
+        if (isAnswer(error) || now > until) throw error
+        await new Promise((resolve) => setTimeout(resolve, 25))
+      }
+    }
+  }
+  return { command }
+}
+
+/** Whether Redis said so itself, and will say the same again. */
+function isAnswer(error: unknown): boolean {
+  return error instanceof ErrorReply && !error.message.startsWith('LOADING')
 }
 
 /** Resolves when the first connection is there, or cannot be made: it goes on trying by itself. */
@@ -63,14 +96,14 @@ function firstTry(
 }
 
 /** A link whose commands wait for a link. */
-function laterLink(opening: Promise<RedisLink>, subscribes: boolean): RedisLink {
+function laterLink(opening: Promise<RedisLink>, freezes: boolean): RedisLink {
   let link: RedisLink | undefined
   void opening.then((opened) => (link = opened))
   return {
     command: async (args) => (link ?? (await opening)).command(args),
-    ...(subscribes
-      ? { subscribe: async (channel, listener) => (link ?? (await opening)).subscribe!(channel, listener) }
-      : {}),
+    ...(freezes
+      ? {}
+      : { subscribe: async (channel, listener) => (link ?? (await opening)).subscribe!(channel, listener) }),
   }
 }
 

@@ -41,7 +41,7 @@ async function main(environment: Options): Promise<void> {
   const options = simulated ? await withSimulator(environment) : environment
   const page = pageIn(new URL('./web/', import.meta.url), options, simulated)
   const { redisUrl } = options
-  const shared = redisUrl ? { store: openRedis({ ...options, redisUrl, subscribes: true }) } : {}
+  const shared = redisUrl ? { store: openRedis({ ...options, redisUrl, freezes: false }) } : {}
   const { handler, close } = wire(options, { page, ...shared })
   const server = createServer(
     // The body has a limit of its own, which comes first and says what is wrong.

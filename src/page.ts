@@ -9,6 +9,8 @@ export interface Page {
     readonly simulated: boolean
     readonly model: string
     readonly models: readonly string[]
+    /** Leaving the page stops the answer: for platforms that do not tell when a reader leaves. */
+    readonly stopOnPageHide?: boolean | undefined
   }
 }
 

@@ -1,7 +1,17 @@
-import type { FinishReason, Usage } from '../src/types.ts'
+import type { ChatDelta, FinishReason, Usage } from '../src/types.ts'
 import { link, make } from './dom.ts'
 import { createMarkdown } from './markdown.ts'
-import type { Failure, PageDelta } from './stream.ts'
+
+/** Why there is no answer, or only a part of one: told by the server, or noticed here. */
+export interface Failure {
+  readonly type: 'error'
+  readonly code: string
+  readonly message: string
+  readonly retryable: boolean
+}
+
+/** What the page shows: the server's deltas, and failures from wherever they came. */
+export type PageDelta = Exclude<ChatDelta, { readonly type: 'error' }> | Failure
 
 /** One answer on the page, growing as its deltas come. */
 export interface AnswerView {
@@ -9,6 +19,8 @@ export interface AnswerView {
   /** What the model has said so far, as it would be told to a model again. */
   said(): string
   push(delta: PageDelta): void
+  /** Says that the connection is lost, and that the answer will go on; or no longer. */
+  setLost(lost: boolean): void
   /** Takes the "Try again" button away, because the conversation has moved on. */
   settle(): void
 }
@@ -58,6 +70,10 @@ export function createAnswer({ onRetry }: { readonly onRetry: () => void }): Ans
     element,
     said: () => said,
     settle: () => element.querySelector('.retry')?.remove(),
+    setLost(lost) {
+      element.querySelector('.lost')?.remove()
+      if (lost) element.append(make('p', 'lost', 'The connection is lost. Reconnecting …'))
+    },
     push(delta) {
       if (!begun && delta.type !== 'start') element.querySelector('.waiting')?.remove()
       switch (delta.type) {

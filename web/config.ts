@@ -6,6 +6,8 @@ export interface PageConfig {
   readonly model: string
   /** Every model that can be asked for. */
   readonly models: readonly string[]
+  /** Leaving the page stops the answer: for servers that are not told when a reader leaves. */
+  readonly stopOnPageHide: boolean
 }
 
 /**
@@ -16,5 +18,6 @@ export function readConfig(): PageConfig {
   const content = document.querySelector('meta[name="deltarelay"]')?.getAttribute('content')
   // Written by our own server into our own page, so its shape is known.
   const config = JSON.parse(content || '{}') as Partial<PageConfig>
-  return { simulated: config.simulated ?? false, model: config.model ?? '', models: config.models ?? [] }
+  const { simulated = false, model = '', models = [], stopOnPageHide = false } = config
+  return { simulated, model, models, stopOnPageHide }
 }

@@ -228,6 +228,27 @@ describe('its end', () => {
     5000,
   )
 
+  test('is HTTP 504, in time, when there is no answer at all; what comes later is freed', async () => {
+    let release = (): void => {}
+    const late = new Promise<void>((resolve) => (release = resolve))
+    const freed = vi.fn<() => void>()
+    const body = { next: () => new Promise<never>(() => {}), return: freed }
+    const handler = async (): Promise<HttpReply> => {
+      await late // as a store that does not answer
+      return { status: 200, headers: {}, body: body as never, settled: Promise.resolve() }
+    }
+    const since = performance.now()
+
+    const { head, text, end } = await invoke(handler, post(''), 1200)
+    release()
+
+    expect(performance.now() - since).toBeLessThan(1200)
+    expect(head?.statusCode).toBe(504)
+    expect(JSON.parse(text)).toMatchObject({ error: { code: 'deadline' } })
+    expect(end).toHaveBeenCalledTimes(1)
+    await vi.waitUntil(() => freed.mock.calls.length === 1)
+  })
+
   test('comes when the stream itself fails', async () => {
     const script = createScript()
     const fake = fakeStream()

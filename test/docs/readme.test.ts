@@ -105,6 +105,14 @@ test('the example of plain fetch prints the answer of the server', async () => {
   expect(text.length).toBeGreaterThan(20)
 })
 
+test('the example of the client prints the answer, and has it again by its id', async () => {
+  const [, url] = await run('dist/server.js', { PORT: '0' }, /deltarelay is listening on (\S+) /)
+
+  const [text] = await run('examples/client.mjs', { BASE_URL: url! }, /[\s\S]+\n\d\d+ pieces\n/)
+
+  expect(text).toContain('simulated')
+})
+
 test('the generator example prints the answer', async () => {
   const env = { OPENAI_API_KEY: 'test', OPENAI_BASE_URL: simulator.url }
 
@@ -123,6 +131,7 @@ test('every npm script that the documents name exists', async () => {
     'docs/deploy.md',
     'docs/configuration.md',
     'docs/dependencies.md',
+    'docs/client.md',
   ]
   const texts = await Promise.all(files.map((file) => readFile(new URL(file, root), 'utf8')))
   const named = texts.flatMap((text) =>

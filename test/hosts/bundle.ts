@@ -12,12 +12,13 @@ const { targetsIn } = (await import(targets)) as {
   targetsIn: (out: string) => Record<'server' | 'web' | 'chat' | 'api', BuildOptions>
 }
 
-/** The project's own programs, and the one of these tests, which is built as the streaming function is. */
+/** The project's own programs, and those of these tests, which are built as the streaming function is. */
 function programsIn(directory: string) {
   const { chat, api, server, web } = targetsIn(directory)
   return {
     chat: { ...chat, outdir: directory },
     subject: { ...chat, outdir: directory, entryPoints: { index: 'test/hosts/entry.ts' } },
+    resources: { ...chat, outdir: directory, entryPoints: { index: 'test/hosts/lambda-entry.ts' } },
     api: { ...api, outdir: directory },
     // Outside of the project nothing says that `.js` is a module.
     server: { ...server, outExtension: { '.js': '.mjs' } },
@@ -25,7 +26,13 @@ function programsIn(directory: string) {
   }
 }
 
-const files = { chat: 'index.mjs', subject: 'index.mjs', api: 'index.cjs', server: 'server.mjs' }
+const files = {
+  chat: 'index.mjs',
+  subject: 'index.mjs',
+  resources: 'index.mjs',
+  api: 'index.cjs',
+  server: 'server.mjs',
+}
 
 /** A directory with one built program, as it would be deployed. */
 export interface Bundle {

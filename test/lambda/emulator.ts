@@ -40,6 +40,8 @@ export interface Lambda {
   readonly initError: Failure | undefined
   /** How many invocations have begun. */
   readonly invocations: number
+  /** Of the runtime processes that there are. */
+  readonly pids: readonly number[]
   /** Everything the runtimes have printed, stdout and stderr. */
   logs(): string
   /** Resolves with the match as soon as the logs, from the beginning, match. */
@@ -141,6 +143,9 @@ export async function startLambda(options: LambdaOptions): Promise<Lambda> {
     },
     get invocations() {
       return invocations
+    },
+    get pids() {
+      return environments.flatMap(({ pid }) => pid ?? [])
     },
     exited: changes.when(() => exits[0]),
     logs: () => output,

@@ -52,6 +52,8 @@ export interface EnvironmentOptions extends FunctionOptions {
 export interface Environment {
   /** `warm` waits for a job, `cold` needs a new process first, `busy` can take none. */
   readonly state: 'warm' | 'cold' | 'busy'
+  /** Of its runtime process, while there is one. */
+  readonly pid: number | undefined
   /** Resolves, with the milliseconds from spawning to the first call of `next`, or rejects when loading failed. */
   readonly ready: Promise<number>
   run(job: Job): void
@@ -239,6 +241,9 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
       if (job || stopped) return 'busy'
       if (!child) return 'cold'
       return give ? 'warm' : 'busy'
+    },
+    get pid() {
+      return child?.pid
     },
     ready,
     run(next) {

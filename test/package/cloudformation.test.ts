@@ -8,6 +8,7 @@ const planted = {
   OPENAI_API_KEY: 'sk-proj-planted0123456789',
   AWS_SECRET_ACCESS_KEY: 'planted/aws/secret',
   OPENAI_MODEL: 'gpt-of-the-caller',
+  REDIS_URL: 'rediss://:planted-redis@r.example',
 }
 const reference = '{{resolve:secretsmanager:deltarelay/openai:SecretString:apiKey}}'
 
@@ -107,6 +108,14 @@ describe('the template', () => {
   test.each(['ChatLambdaFunction', 'ApiLambdaFunction'])('gives %s its key by reference', (id) => {
     expect(variables(id)).toMatchObject({ OPENAI_API_KEY: reference, OPENAI_MODEL: 'gpt-of-the-caller' })
   })
+
+  test.each(['ChatLambdaFunction', 'ApiLambdaFunction'])(
+    'gives %s no Redis unless somebody says so',
+    (id) => {
+      expect(variables(id)).toMatchObject({ REDIS_DOWN: '', REDIS_PREFIX: '', FOLLOW_MS: '', LEASE_MS: '' })
+      expect(variables(id)).not.toHaveProperty('REDIS_URL')
+    },
+  )
 
   test('holds no secret of whoever packages', () => {
     const everything = service.documents.join('\n')

@@ -64,7 +64,8 @@ test('the package holds the library, its documents, and nothing else', () => {
   const outside = files.filter((path) => !path.startsWith('dist/lib/'))
   const strange = files.filter(
     (path) =>
-      path.startsWith('dist/lib/') && !/^dist\/lib\/(?:src|adapters)\/[\w/-]+(?:\.d\.ts|\.js)$/.test(path),
+      path.startsWith('dist/lib/') &&
+      !/^dist\/lib\/(?:src|adapters|client)\/[\w/-]+(?:\.d\.ts|\.js)$/.test(path),
   )
 
   expect(outside.sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'])
@@ -85,7 +86,7 @@ test('a strict project with Express compiles against it, runs, and streams', asy
   await compile(project, expressConsumer, { types: ['node'], lib: ['es2023'] })
   const output = await run(process.execPath, ['main.js'], { cwd: project })
 
-  expect(output).toBe('200 text/event-stream; charset=utf-8\nstart text text finish\nHello\n')
+  expect(output).toBe('200 text/event-stream; charset=utf-8\nstart text text finish\nHello\nHello ended\n')
 })
 
 test('a strict project without types of Node, Express or AWS compiles against it', async () => {
@@ -102,6 +103,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import express from 'express'
 import { type ChatDelta, createHandler, type Upstream, withCors } from 'deltarelay'
+import { type Chat, chat } from 'deltarelay/client'
 import { toExpress } from 'deltarelay/express'
 
 const upstream: Upstream = async function* () {
@@ -127,17 +129,35 @@ const deltas = lines.map((line) => JSON.parse(line.slice(6)) as ChatDelta)
 console.log(response.status, response.headers.get('content-type'))
 console.log(deltas.map(({ type }) => type).join(' '))
 console.log(deltas.map((delta) => (delta.type === 'text' ? delta.text : '')).join(''))
+
+const reply: Chat = chat({ url: \`http://127.0.0.1:\${port}/relay/chat\`, prompt: 'hi' })
+let answer = ''
+for await (const delta of reply) if (delta.type === 'text') answer += delta.text
+console.log(answer, await chat.resume(reply.id ?? '', { url: \`http://127.0.0.1:\${port}/relay/chat\` }).stop())
 server.close()
+server.closeAllConnections()
 `
 
 const bareConsumer = `
 import { createHandler, createMemoryStore, createOpenAI, type Handler, type HttpReply } from 'deltarelay'
+import { chat, ChatClientError } from 'deltarelay/client'
 import { toLambda } from 'deltarelay/lambda'
 
 const upstream = createOpenAI({ apiKey: 'none', baseURL: 'http://127.0.0.1:9/v1' })
+async function refuse({ headers }: Request): Promise<Response> {
+  if (headers.get('content-type') !== 'application/json') throw new Error('not JSON')
+  return new Response('{"error":{"code":"unsupported-media-type","message":"No."}}', { status: 415 })
+}
+
 const handler: Handler = createHandler({ upstream, model: 'any', store: createMemoryStore({ ttlMs: 1000 }) })
 const reply: HttpReply = await handler(new Request('http://localhost/healthz'))
 if (reply.status !== 200) throw new Error('not healthy')
+try {
+  const url = 'http://localhost/chat'
+  for await (const { type } of chat({ url, prompt: 'hi', fetch: (url, init) => refuse(new Request(url, init)) })) console.log(type)
+} catch (error) {
+  if (!(error instanceof ChatClientError) || error.code !== 'unsupported-media-type') throw error
+}
 try {
   toLambda(handler)
 } catch (error) {

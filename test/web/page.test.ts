@@ -26,14 +26,14 @@ describe.skipIf(!hasChromium())('a conversation on the page', () => {
   test('puts a character together that was split between two chunks', async () => {
     await visit()
     const reply = await ask('Hello?')
-    const bytes = Buffer.from('data: {"type":"text","text":"👋"}\n\n')
+    const bytes = Buffer.from('id: 2\ndata: {"type":"text","text":"👋"}\n\n')
 
-    reply.raw('data: {"type":"text",')
+    reply.raw('id: 1\ndata: {"type":"text",')
     reply.raw('"text":"a"}\n\n')
     await expect.poll(prose).toBe('a')
-    reply.raw(bytes.subarray(0, 30))
-    reply.raw(bytes.subarray(30))
-    reply.send(stop)
+    reply.raw(bytes.subarray(0, 36))
+    reply.raw(bytes.subarray(36))
+    reply.raw(`id: 3\ndata: ${JSON.stringify(stop)}\n\n`)
 
     await answer('complete').waitFor()
     expect(await prose()).toBe('a👋')
@@ -102,7 +102,7 @@ describe.skipIf(!hasChromium())('a conversation on the page', () => {
   test.each([
     [429, '{"error":{"code":"rate-limited","message":"Too many."}}', 'rate-limited', 'Too many.', 1],
     [400, '{"error":{"code":"invalid-request","message":"Too long."}}', 'invalid-request', 'Too long.', 0],
-    [502, '<html>Bad Gateway</html>', 'http-502', 'The server answered 502 Bad Gateway.', 1],
+    [500, '<html>Oh no</html>', 'http-500', 'The server answered 500 Internal Server Error.', 1],
     [200, '<html>Hello</html>', 'http-200', 'The server answered 200 OK.', 0],
   ])('a refusal with status %i is shown as an error', async (status, body, code, message, retries) => {
     await visit()
@@ -151,45 +151,88 @@ describe.skipIf(!hasChromium())('a conversation on the page', () => {
     expect(await tab.page.locator('.question').count()).toBe(1)
   })
 
-  test.each([['ends'], ['breaks']])('a stream that just %s is never shown as whole', async (how) => {
+  test.each([['ends'], ['breaks']])('a stream that just %s goes on where it was', async (how) => {
     await visit()
     const reply = await ask('Hello?')
-    reply.send(start, text('It looks finished.'))
-    await expect.poll(prose).toBe('It looks finished.')
+    reply.send(start, text('It looks '))
+    await expect.poll(prose).toBe('It looks ')
 
     if (how === 'ends') reply.end()
     else reply.cut()
+    const rest = await tab.server.resumed()
+    rest.send(text('finished.'), stop)
 
-    await answer('failed').waitFor()
-    expect(await tab.page.getByRole('alert').innerText()).toContain('This answer is incomplete')
-    const next = await ask('And?')
-    expect(next.body.messages.map((message) => message.role)).toEqual(['user', 'user'])
+    await answer('complete').waitFor()
+    expect([rest.path, rest.after]).toEqual(['chat/reply%2F1', 2])
+    expect(await prose()).toBe('It looks finished.')
   })
 
-  test('an event that is no JSON ends the answer as an error', async () => {
+  test('a proxy that does not reach the server is asked again, under the same key', async () => {
+    await visit()
+    const first = await ask('Hello?')
+    first.refuse(502, '<html>Bad Gateway</html>', 'text/html')
+
+    const second = await tab.server.asked()
+    second.send(start, text('Hello.'), stop)
+
+    await answer('complete').waitFor()
+    expect(second.key).toBe(first.key)
+    expect(second.body).toEqual(first.body)
+    expect(await prose()).toBe('Hello.')
+  })
+
+  test('an event that is no JSON is asked for again; the second time the answer ends as an error', async () => {
     await visit()
     const reply = await ask('Hello?')
 
-    reply.raw('data: {"type":"te\n\n')
+    reply.raw('id: 1\ndata: {"type":"te\n\n')
+    const again = await tab.server.resumed()
+    again.raw('id: 1\ndata: {"type":"te\n\n')
 
     await answer('failed').waitFor()
     expect(await tab.page.getByRole('alert').innerText()).toContain('unreadable')
-    await reply.closed
+    await again.closed
   })
 
-  test('a server that is not there is an error with another try', async () => {
+  test('a server that is not there is waited for, and the page says so; it goes on by itself', async () => {
     await visit()
     await tab.page.context().setOffline(true)
+    await tab.page.getByLabel('Your message').fill('Hello?')
+    await tab.page.keyboard.press('Enter')
+    await answer('running').getByText('The connection is lost. Reconnecting …').waitFor()
 
+    await tab.page.context().setOffline(false)
+    const reply = await tab.server.asked()
+    reply.send(start, text('Here I am.'), stop)
+
+    await answer('complete').waitFor()
+    expect(await prose()).toBe('Here I am.')
+    expect(await answer().getByText('Reconnecting').count()).toBe(0)
+  })
+
+  test('a server that stays away is an error with another try', async () => {
+    await visit()
+    await tab.page.clock.install()
+    await tab.page.context().setOffline(true)
     await tab.page.getByLabel('Your message').fill('Hello?')
     await tab.page.keyboard.press('Enter')
 
-    await answer('failed').waitFor()
+    await expect
+      .poll(
+        async () => {
+          await tab.page.clock.runFor(10_000)
+          return answer('failed').count()
+        },
+        { timeout: 20_000 },
+      )
+      .toBe(1)
+
     expect(await tab.page.getByRole('alert').innerText()).toContain('unreachable')
     await tab.page.context().setOffline(false)
     await tab.page.getByRole('button', { name: 'Try again' }).click()
     const again = await tab.server.asked()
     again.send(start, text('Here I am.'), stop)
+    await tab.page.clock.runFor(1_000)
     await answer('complete').waitFor()
     expect(await tab.page.locator('.answer').count()).toBe(1)
   })

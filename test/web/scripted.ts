@@ -10,12 +10,19 @@ const CSP =
 
 const root = new URL('../../', import.meta.url)
 
+/** A request for a reply that is there, which waits for the test to answer it. `after`: the reader's cursor. */
+export interface Resumed extends Omit<Asked, 'body' | 'key'> {
+  readonly after: number
+  readonly path: string
+}
+
 /** A chat request that waits for the test to answer it. */
 export interface Asked {
   readonly body: {
     readonly messages: readonly { readonly role: string; readonly content: string }[]
     readonly model?: string
   }
+  readonly key: string
   /** Sends the headers of an event stream. */
   open(): void
   /** Sends deltas as events. */
@@ -40,8 +47,12 @@ export interface ScriptedServer {
   config: object
   /** The next chat request. */
   asked(): Promise<Asked>
+  /** The next request to go on with a reply. */
+  resumed(): Promise<Resumed>
   /** The path of the next request to stop a reply. */
   stopped(): Promise<string>
+  /** Every request but those for the page's files. */
+  readonly requests: readonly string[]
   /** Every other path that was asked for. */
   readonly strays: readonly string[]
   close(): Promise<void>
@@ -51,12 +62,15 @@ export interface ScriptedServer {
 export async function createScriptedServer(): Promise<ScriptedServer> {
   const files = await buildPage()
   const asked = createQueue<Asked>()
+  const resumed = createQueue<Resumed>()
   const stopped = createQueue<string>()
+  const requests: string[] = []
   const strays: string[] = []
   let replies = 0
   const server = createServer((request, response) => {
     const path = (request.url ?? '').replace(/^\/mounted\/here\//, '')
     const file = files.get(path)
+    if (!file) requests.push(`${request.method} ${path}`)
     if (request.method === 'GET' && file) {
       const config = JSON.stringify(self.config).replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`)
       response.setHeader('content-security-policy', self.policy)
@@ -65,7 +79,15 @@ export async function createScriptedServer(): Promise<ScriptedServer> {
         file.text.replace('name="deltarelay" content="{}"', () => `name="deltarelay" content="${config}"`),
       )
     } else if (request.method === 'POST' && path === 'chat') {
-      void readText(request).then((text) => asked.put(createAsked(text, response, `reply/${++replies}`)))
+      const key = String(request.headers['idempotency-key'])
+      void readText(request).then((text) => {
+        const body = JSON.parse(text) as Asked['body']
+        asked.put({ body, key, ...createAnswering(response, `reply/${++replies}`) })
+      })
+    } else if (request.method === 'GET' && /^chat\/[^/]+$/.test(path)) {
+      const after = Number(request.headers['last-event-id'] ?? 0)
+      const id = decodeURIComponent(path.slice('chat/'.length))
+      resumed.put({ path, after, ...createAnswering(response, id, after) })
     } else if (request.method === 'POST' && /^chat\/[^/]+\/stop$/.test(path)) {
       response.writeHead(202, { 'content-type': 'application/json' }).end('{}')
       stopped.put(path)
@@ -79,7 +101,9 @@ export async function createScriptedServer(): Promise<ScriptedServer> {
     policy: CSP,
     config: {},
     asked: asked.take,
+    resumed: resumed.take,
     stopped: stopped.take,
+    requests,
     strays,
     close: () => close(server),
   }
@@ -114,8 +138,8 @@ async function buildPage(): Promise<Map<string, { type: string; text: string }>>
   ])
 }
 
-function createAsked(body: string, response: ServerResponse, id: string): Asked {
-  let seq = 0
+function createAnswering(response: ServerResponse, id: string, after = 0): Omit<Asked, 'body' | 'key'> {
+  let seq = after
   const open = (): void => {
     if (response.headersSent) return
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'x-reply-id': id })
@@ -126,7 +150,6 @@ function createAsked(body: string, response: ServerResponse, id: string): Asked 
     response.write(bytes)
   }
   return {
-    body: JSON.parse(body) as Asked['body'],
     open,
     raw,
     send: (...deltas) =>

@@ -45,7 +45,8 @@ export function createTab(): Tab {
   })
 
   async function visit(options: BrowserContextOptions = {}): Promise<void> {
-    page = await browser.newPage(options)
+    const context = await browser.newContext(options)
+    page = await context.newPage()
     page.setDefaultTimeout(10_000)
     page.on('pageerror', (error) => complaints.push(String(error)))
     page.on('dialog', (dialog) => {
