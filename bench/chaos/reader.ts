@@ -22,12 +22,14 @@ export interface ReaderOptions {
   readonly restless: number
   /** Leaves for so long after its first connection. */
   readonly absentMs?: number
-  /** How long it may take altogether. */
+  /** How long it may be without anything new: no delta, no answer. */
   readonly patienceMs: number
 }
 
 /** Longer than the head of an answer may take, and than heartbeats are apart. */
 const SILENCE_MS = 12_000
+/** After so long it stays where it is. */
+const RESTLESS_MS = 20_000
 /** How long a stream may stay open after its end. */
 const CLOSE_MS = 5000
 
@@ -44,6 +46,7 @@ export async function read(
   let connections = 0
   let next = options.first
   let away = false
+  let newAt = world.now()
 
   const remember = (text: string): void => note(world, history, `${name} ${text}`)
   const end = (how: End): void => {
@@ -52,8 +55,8 @@ export async function read(
   }
 
   while (!reader.end) {
-    if (world.now() - reader.startedAt > patienceMs) {
-      return end({ how: 'hang', what: `not done after ${patienceMs} ms, at seq ${cursor}`, at: world.now() })
+    if (world.now() - newAt > patienceMs) {
+      return end({ how: 'hang', what: `nothing new for ${patienceMs} ms, at seq ${cursor}`, at: world.now() })
     }
     const instance = next ?? pick(random, world.instances)
     next = undefined
@@ -72,7 +75,8 @@ export async function read(
   /** One connection. */
   async function visit(instance: Instance): Promise<void> {
     const asks = reader.replyId === undefined
-    const cut = connections < 80 ? cutOf(random, restless) : {}
+    const tired = world.now() - reader.startedAt > RESTLESS_MS
+    const cut = tired ? {} : cutOf(random, restless)
     const post: Post = { at: world.now(), instance: instance.name, replyId: undefined }
     if (asks) history.posts.push(post)
     let reply: Reply
@@ -130,6 +134,7 @@ export async function read(
         if (seq === undefined && delta.type === 'error') return aside(String(delta['code']), instance)
         reader.sightings.push({ at: world.now(), instance: instance.name, seq, delta })
         cursor = Math.max(cursor, seq ?? 0)
+        newAt = world.now()
         seen++
         if (isTerminal(delta) && !reader.end) {
           end({ how: 'terminal', at: world.now() })

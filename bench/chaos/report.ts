@@ -60,6 +60,7 @@ export function judge(world: World, pauseMs: number): Report {
       'Redis rollbacks': count('redis-rollback'),
       'Redis pauses': count('redis-pause'),
       flushes: count('flush'),
+      'stalls of the machine': count('stall'),
       stops: stops.length,
       'stops that stopped': stops.filter((said) => said === 'stopped').length,
     },
@@ -192,7 +193,7 @@ function lossTimes({ histories, faults }: World): readonly number[] {
     if (!first || !kill) return []
     // A store that is away knows of no death.
     const away = faults.some(({ kind, at, until }) => {
-      return kind.startsWith('redis-') && at < first.at && until > kill.at - 2000
+      return kind.startsWith('redis-') && at < first.at && until > kill.at - 3000
     })
     return away ? [] : [first.at - kill.at]
   })
