@@ -28,11 +28,13 @@ export function agree(history: History, faults: readonly Fault[], { report, allo
   }
 
   function disagree(one: Sighting, two: Sighting): void {
-    const ended = isTerminal(two.delta) ? two : one
+    const ended = isLoss(two) ? two : one
     const seen = ended === two ? one : two
-    const fault = isLoss(ended) && !isTerminal(seen.delta) ? tailLost(seen, ended, faults) : undefined
+    const fault = isLoss(ended) ? tailLost(seen, ended, faults) : undefined
     if (fault) {
-      const what = fault.kind === 'kill' ? 'tail lost with its producer' : 'tail lost with its store'
+      const what = fault.kind.startsWith('redis-')
+        ? 'tail lost with its store'
+        : 'tail lost with its producer'
       return allow({ what, because: fault.kind })
     }
     const text = (sighting: Sighting): string =>
@@ -52,8 +54,10 @@ const LATE_MS = 1500
 
 function tailLost(seen: Sighting, ended: Sighting, faults: readonly Fault[]): Fault | undefined {
   return faults.findLast(({ kind, instance, at, until }) => {
+    // An end is shown when all of it is kept: only a store that forgets what it had kept can take it back.
+    if (isTerminal(seen.delta)) return kind === 'redis-rollback' && at >= seen.at - LATE_MS && at <= ended.at
     if (kind === 'kill') return instance === seen.instance && at >= seen.at - LATE_MS && at <= ended.at
-    return kind.startsWith('redis-') && until >= seen.at - LATE_MS && at <= ended.at
+    return (kind.startsWith('redis-') || kind === 'stall') && until >= seen.at - LATE_MS && at <= ended.at
   })
 }
 

@@ -2,13 +2,13 @@ import type { Fault, History } from './history.ts'
 
 type Kind = Fault['kind']
 
-const storeFaults: readonly Kind[] = ['redis-kill', 'redis-rollback', 'redis-pause', 'flush']
+const storeFaults: readonly Kind[] = ['redis-kill', 'redis-rollback', 'redis-pause', 'flush', 'stall']
 /** Those that lose what was in the log already. A Redis that is killed loses nothing that it had answered. */
 const amnesia: readonly Kind[] = ['redis-rollback', 'flush']
 
 /** What can be the reason of what a reader was told. */
 const reasons: Readonly<Record<string, readonly Kind[]>> = {
-  'producer-lost': ['kill', 'redis-kill', 'redis-rollback', 'flush'],
+  'producer-lost': ['kill', ...storeFaults],
   'server-shutdown': ['drain'],
   'store-unavailable': storeFaults,
   'log-incomplete': storeFaults,

@@ -1,8 +1,11 @@
 import type { Delta, Script } from './truth.ts'
 
-/** What was done to the service. Times are milliseconds since the run began. */
+/**
+ * What was done to the service. Times are milliseconds since the run began. `stall` was not done by us: the machine was
+ * too busy to run anything for longer than a lease can bear.
+ */
 export interface Fault {
-  readonly kind: 'kill' | 'drain' | 'redis-kill' | 'redis-rollback' | 'redis-pause' | 'flush'
+  readonly kind: 'kill' | 'drain' | 'redis-kill' | 'redis-rollback' | 'redis-pause' | 'flush' | 'stall'
   /** The server it was done to. */
   readonly instance?: string
   readonly at: number

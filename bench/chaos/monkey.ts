@@ -6,7 +6,7 @@ import type { RedisServer } from '../../test/redis/server.ts'
 import type { Fault } from './history.ts'
 import type { World } from './world.ts'
 
-type Kind = Fault['kind']
+type Kind = Exclude<Fault['kind'], 'stall'>
 
 /** How long a server gives running answers after SIGTERM. */
 export const DRAIN_MS = 1500
@@ -70,14 +70,15 @@ export function createMonkey(
   async function strikeRedis(kind: Kind): Promise<void> {
     const fault: Fault = { kind, at: world.now(), until: Infinity }
     world.faults.push(fault)
-    const downMs = random() < 0.65 ? 100 + random() * 900 : 2300 + random() * 1200
+    const downMs = random() < 0.65 ? 100 + random() * 900 : 3300 + random() * 1200
     switch (kind) {
       case 'flush':
         await redis.command(['FLUSHALL'])
         break
       case 'redis-pause':
         redis.pause()
-        await sleep(200 + random() * 1000)
+        // Now and then for longer than anybody waits for an answer.
+        await sleep(random() < 0.7 ? 200 + random() * 1000 : 6000)
         redis.resume()
         break
       default:

@@ -7,8 +7,8 @@ import { durationOf, scriptOf } from './truth.ts'
 import { type Request, send } from './wire.ts'
 import { note, type World } from './world.ts'
 
-/** How long a reader may need beyond what the model needs. */
-const PATIENCE_MS = 40_000
+/** How long a reader may wait for something new beyond what the model is silent: outages of Redis are part of it. */
+const PATIENCE_MS = 30_000
 
 /** Asks the n-th question: who asks, who joins, who stops it, all by the seed. Resolves when everybody is done. */
 export async function ask(world: World, n: number): Promise<void> {
@@ -44,7 +44,7 @@ export async function ask(world: World, n: number): Promise<void> {
     body: JSON.stringify({ prompt }),
     headers: disconnect === '' ? {} : { 'x-on-disconnect': disconnect },
   }
-  const patienceMs = lastsMs + PATIENCE_MS
+  const patienceMs = script.silentMs + PATIENCE_MS
   const restless = leaves ? 1 : pick(random, [0.2, 0.8, 0.95, 0.97])
 
   const authors = doubled ? 2 + Math.floor(random() * 3) : 1

@@ -22,12 +22,14 @@ export interface ReaderOptions {
   readonly restless: number
   /** Leaves for so long after its first connection. */
   readonly absentMs?: number
-  /** How long it may take altogether. */
+  /** How long it may be without anything new: no delta, no answer. */
   readonly patienceMs: number
 }
 
 /** Longer than the head of an answer may take, and than heartbeats are apart. */
 const SILENCE_MS = 12_000
+/** After so long it stays where it is. */
+const RESTLESS_MS = 20_000
 /** How long a stream may stay open after its end. */
 const CLOSE_MS = 5000
 
@@ -43,6 +45,8 @@ export async function read(
   let cursor = 0
   let connections = 0
   let next = options.first
+  let away = false
+  let newAt = world.now()
 
   const remember = (text: string): void => note(world, history, `${name} ${text}`)
   const end = (how: End): void => {
@@ -51,20 +55,28 @@ export async function read(
   }
 
   while (!reader.end) {
-    if (world.now() - reader.startedAt > patienceMs) {
-      return end({ how: 'hang', what: `not done after ${patienceMs} ms, at seq ${cursor}`, at: world.now() })
+    if (world.now() - newAt > patienceMs) {
+      return end({ how: 'hang', what: `nothing new for ${patienceMs} ms, at seq ${cursor}`, at: world.now() })
     }
     const instance = next ?? pick(random, world.instances)
     next = undefined
+    away = true
     await visit(instance)
-    if (!reader.end) await sleep(connections === 1 && absentMs > 0 ? absentMs : pauseMs(random))
+    if (!reader.end) await sleep(pauseMs())
   }
   if (reader.end.how === 'terminal' && random() < 0.3) await checkAfterEnd()
+
+  function pauseMs(): number {
+    if (connections === 1 && absentMs > 0) return absentMs
+    if (away) return 50 + random() * 250
+    return random() < 0.85 ? random() * 40 : 100 + random() * 500
+  }
 
   /** One connection. */
   async function visit(instance: Instance): Promise<void> {
     const asks = reader.replyId === undefined
-    const cut = connections < 40 ? cutOf(random, restless) : {}
+    const tired = world.now() - reader.startedAt > RESTLESS_MS
+    const cut = tired ? {} : cutOf(random, restless)
     const post: Post = { at: world.now(), instance: instance.name, replyId: undefined }
     if (asks) history.posts.push(post)
     let reply: Reply
@@ -87,6 +99,7 @@ export async function read(
     else if (reader.replyId !== reply.replyId) {
       return end({ how: 'unexpected', what: `the id became ${reply.replyId}`, at: world.now() })
     }
+    away = false
     if (connections++ > 0) world.counts.reconnects++
     const visit: Visit = { from: world.now(), to: Infinity }
     history.visits.push(visit)
@@ -121,6 +134,7 @@ export async function read(
         if (seq === undefined && delta.type === 'error') return aside(String(delta['code']), instance)
         reader.sightings.push({ at: world.now(), instance: instance.name, seq, delta })
         cursor = Math.max(cursor, seq ?? 0)
+        newAt = world.now()
         seen++
         if (isTerminal(delta) && !reader.end) {
           end({ how: 'terminal', at: world.now() })
@@ -199,14 +213,10 @@ function cutOf(random: Random, restless: number): Cut {
   if (random() >= restless) return {}
   const kind = random()
   if (kind < 0.08) return { events: 0 }
-  if (kind < 0.5) return { events: 1 + Math.floor(random() * 4) }
-  if (kind < 0.65) return { events: 1 + Math.floor(random() * 12) }
-  if (kind < 0.85) return { bytes: Math.floor(random() * 600) }
+  if (kind < 0.6) return { events: 1 + Math.floor(random() * 3) }
+  if (kind < 0.7) return { events: 1 + Math.floor(random() * 12) }
+  if (kind < 0.85) return { bytes: Math.floor(random() * 400) }
   return { ms: 5 + random() * 250 }
-}
-
-function pauseMs(random: Random): number {
-  return random() < 0.85 ? random() * 40 : 100 + random() * 500
 }
 
 function codeIn(text: string): string | undefined {

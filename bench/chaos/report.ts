@@ -60,6 +60,7 @@ export function judge(world: World, pauseMs: number): Report {
       'Redis rollbacks': count('redis-rollback'),
       'Redis pauses': count('redis-pause'),
       flushes: count('flush'),
+      'stalls of the machine': count('stall'),
       stops: stops.length,
       'stops that stopped': stops.filter((said) => said === 'stopped').length,
     },
@@ -100,7 +101,7 @@ export function print(report: Report, stories: readonly History[], faults: reado
   if (lostMs.length > 0) {
     const [middle, late] = [quantile(lostMs, 0.5), quantile(lostMs, 0.99)]
     console.log(
-      `        producer-lost after its death: p50 ${middle.toFixed(0)} ms, p99 ${late.toFixed(0)} ms`,
+      `        told that a killed producer is lost: p50 ${middle.toFixed(0)} ms, p99 ${late.toFixed(0)} ms`,
     )
   }
   console.log(`        the machine stood still for ${report.pauseMs} ms at most`)
@@ -131,7 +132,7 @@ function tell(
       `${silentMs > 0 ? `silent for ${silentMs} ms before ${silentAt}, ` : ''}${ending}\n`,
   )
   const from = (history.story[0]?.at ?? 0) - 3000
-  const to = (history.story.at(-1)?.at ?? 0) + 1000
+  const to = (history.story.findLast(({ text }) => !text.startsWith('audit'))?.at ?? 0) + 1000
   const struck = faults
     .filter(({ at, until }) => until >= from && at <= to)
     .flatMap(({ kind, instance = '', at, until }): Note[] => [
@@ -189,7 +190,12 @@ function lossTimes({ histories, faults }: World): readonly number[] {
         posts.some((post) => post.instance === instance)
       )
     })
-    return first && kill ? [first.at - kill.at] : []
+    if (!first || !kill) return []
+    // A store that is away knows of no death.
+    const away = faults.some(({ kind, at, until }) => {
+      return kind.startsWith('redis-') && at < first.at && until > kill.at - 3000
+    })
+    return away ? [] : [first.at - kill.at]
   })
 }
 

@@ -231,6 +231,19 @@ describe('a loss needs a reason that struck this reply, before it was told', () 
     expect(judge(subject, fault('kill', 350, 'B'))).toContain('wrong')
   })
 
+  test('an end that was seen may be lost by a store that forgets, and by nothing else', () => {
+    const later = seen([start, error('producer-lost')], { instance: 'B', at: 5000 })
+    const subject = history([reader(seen([start, finish])), reader(later)], {
+      script: { ...script, pieces: [] },
+    })
+
+    expect(judge(subject, fault('redis-rollback', 700))).toEqual([
+      'producer-lost (redis-rollback)',
+      'tail lost with its store (redis-rollback)',
+    ])
+    expect(judge(subject, fault('redis-kill', 700))).toContain('wrong')
+  })
+
   test('a key may be asked again when the store forgot it', () => {
     const subject = history([reader(seen(whole))], {
       calls: [1, 800].map((at) => ({ at, closedAt: at + 1 })),
