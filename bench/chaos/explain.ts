@@ -13,6 +13,8 @@ const reasons: Readonly<Record<string, readonly Kind[]>> = {
   'store-unavailable': storeFaults,
   'log-incomplete': storeFaults,
   gone: amnesia,
+  // Another question had its key when the store had forgotten this one.
+  'idempotency-mismatch': amnesia,
   '404': amnesia,
   '410': amnesia,
   // A reader at the producer may be ahead of the log, which then ends without what it saw.
