@@ -81,7 +81,7 @@ export function createService(options: ServiceOptions): Service {
     const settled = reply?.settled
     const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
     // `start` and what comes with it: an answer, or the reason why there is none.
-    const { deltas, batches } = await open(started, limit.signal).catch((error: unknown) => {
+    const { deltas, batches } = await open(id, limit.signal).catch((error: unknown) => {
       limit.lift()
       void leave?.()
       throw error
