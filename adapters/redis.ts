@@ -102,5 +102,12 @@ export function toRedisLink(client: RedisClient, options: RedisLinkOptions = {})
       })
     },
     ...(subscribes ? { subscribe } : {}),
+    close() {
+      void subscriber?.then(
+        (second) => second.destroy(),
+        () => {}, // it never was
+      )
+      subscriber = undefined
+    },
   }
 }

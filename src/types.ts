@@ -268,7 +268,7 @@ export type Ask = 'stop' | 'supersede'
 export interface CreateOptions {
   /** Whose reply it is. Default `''`. */
   readonly owner?: string | undefined
-  /** What the reply begins with if it ends before its producer said anything. */
+  /** The first delta, which the producer appends too: where it cannot, the reply begins with it all the same. */
   readonly start?: ChatDelta | undefined
   /** Told what another instance asks of this reply's producer; may be told the same again. */
   readonly onAsk?: ((ask: Ask) => void) | undefined

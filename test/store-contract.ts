@@ -140,7 +140,7 @@ export function describeStore(
       await store.create(own, { start })
 
       expect(await soon(store.ask(own, 'stop'))).toMatchObject({ sealed: true, terminal: cancelled })
-      await store.append(own, [text('late')])
+      await store.append(own, [start, text('late')])
       expect(await store.append(own, [finish])).toEqual(cancelled)
     })
 
@@ -270,6 +270,7 @@ export function describeStore(
       await store.append(id, [start])
       await soon(reader.next())
       for (let i = 0; i < 50; i++) await store.append(id, [text(String(i))])
+      await expect.poll(async () => (await store.state(id))?.length).toBe(51)
 
       const { value } = await soon(reader.next())
 

@@ -183,7 +183,11 @@ test.skipIf(!redisAvailable())(
     const redis = await startRedis()
     subject = await start({ LINGER_MS: '20', REDIS_URL: redis.url })
 
-    await soak(abandon, ABANDONED_REDIS).finally(() => redis.stop())
+    try {
+      await soak(abandon, ABANDONED_REDIS)
+    } finally {
+      await redis.stop()
+    }
   },
 )
 

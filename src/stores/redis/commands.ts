@@ -15,6 +15,8 @@ export interface RedisLink {
    * asks again and again instead, about twice a second.
    */
   subscribe?(channel: string, listener: (message: string) => void): Promise<() => void>
+  /** Closes the connections that the link itself has opened. */
+  close?(): void
 }
 
 export interface CommandsOptions {
@@ -29,7 +31,7 @@ export interface CommandsOptions {
 export type Answer =
   | { readonly status: 'ok'; readonly length: number; readonly ask: Ask | ''; readonly readAgoMs: number }
   | { readonly status: 'gap'; readonly length: number }
-  | { readonly status: 'sealed'; readonly terminal: string }
+  | { readonly status: 'sealed'; readonly length: number; readonly terminal: string }
   | { readonly status: 'gone' }
 
 /** The store's verbs as commands of Redis. Each rejects when Redis cannot do it now; each can be sent again. */
@@ -52,7 +54,8 @@ export interface Commands {
   claim(name: string, binding: Binding, replace: boolean): Promise<Binding | undefined>
   find(name: string): Promise<Binding | undefined>
   release(name: string, id: string): Promise<void>
-  ping(): Promise<void>
+  /** Writes something that nobody reads: a server that is full answers, but keeps nothing. */
+  probe(): Promise<void>
 }
 
 /** What a reply ends with when its producer was not heard of for a lease. */
@@ -175,8 +178,8 @@ export function createCommands({ link, prefix, instance, leaseMs, retentionMs }:
       await run(scripts.release, [await keyOfName(name)], [id])
     },
 
-    async ping() {
-      await link.command(['PING'])
+    async probe() {
+      await link.command(['SET', `${prefix}:probe`, '1', 'PX', '1000'])
     },
   }
 }
@@ -189,7 +192,7 @@ function toAnswer(reply: unknown): Answer {
     case 'gap':
       return { status, length: Number(length) }
     case 'sealed':
-      return { status, terminal: String(third) }
+      return { status, length: Number(length), terminal: String(third) }
     default:
       return { status: 'gone' }
   }

@@ -38,12 +38,16 @@ local function seal(length, start, terminal, ttl, channel)
 end
 `
 
-/** Keys: log, hash. Arguments: instance, owner, start, lease, ttl. 0 when there is one of somebody else's. */
+/** Keys: log, hash. Arguments: instance, owner, start, lease, ttl. The log begins with the start, if there is one. 0 when there is one of somebody else's. */
 export const create = `${clock}
 local by = redis.call('HGET', KEYS[2], 'by')
 if by then return by == ARGV[1] and 1 or 0 end
 redis.call('HSET', KEYS[2], 'by', ARGV[1], 'owner', ARGV[2], 'start', ARGV[3], 'lease', string.format('%.0f', now() + ARGV[4]))
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
+if ARGV[3] ~= '' then
+  redis.call('XADD', KEYS[1], '1-0', 'd', ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+end
 return 1
 `
 

@@ -4,7 +4,7 @@ import { toBase64Url } from '../../names.ts'
 import type { Ask, ChatDelta, CreateOptions, ReplyState, StreamStore } from '../../types.ts'
 import { createCommands, type RedisLink } from './commands.ts'
 import { createMirror, type Mirror } from './mirror.ts'
-import { createUplink, type Uplink } from './uplink.ts'
+import { createUplink, TICK_MS, type Uplink } from './uplink.ts'
 
 export interface RedisStoreOptions {
   /** How long a sealed reply can be read, in milliseconds. Default ten minutes. */
@@ -21,7 +21,7 @@ export interface RedisStoreOptions {
 }
 
 export interface RedisStore extends StreamStore {
-  /** Follows and renews nothing any more. The connections are the caller's to close. */
+  /** Follows and renews nothing any more, and closes what the link has opened. The client is its owner's to close. */
   close(): void
 }
 
@@ -55,8 +55,9 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   const written = new Map<string, Written>()
   const unkept = new Map<string, { readonly log: Log; readonly since: number }>()
   const mirrors = new Map<string, Mirror>()
-  const renewMs = Math.min(leaseMs / 4, link.subscribe ? 1000 : 400)
-  let renewing: ReturnType<typeof setInterval> | undefined
+  const renewTicks = Math.floor(Math.min(leaseMs / 4, link.subscribe ? 1000 : 400) / TICK_MS)
+  let ticking: ReturnType<typeof setInterval> | undefined
+  let ticks = 0
   let listening: Promise<() => void> | undefined
 
   /** What is asked of the producers here. Without it they hear it when they say that they are alive. */
@@ -68,23 +69,27 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     listening?.catch(() => (listening = undefined))
   }
 
-  function renewAll(): void {
-    for (const { uplink } of written.values()) void uplink.renew() // never rejects
+  function tick(): void {
+    const renews = ++ticks % renewTicks === 0
+    for (const { uplink } of written.values()) {
+      uplink.tick()
+      if (renews) void uplink.renew() // never rejects
+    }
   }
 
   function write(id: string, { owner = '', start, onAsk = () => {} }: CreateOptions): void {
     const log = createLog()
     const uplink = createUplink({ id, log, start, commands, leaseMs, onAsk, onDone: () => done(id) })
     written.set(id, { log, owner, onAsk, uplink })
-    renewing ??= setInterval(renewAll, renewMs)
+    ticking ??= setInterval(tick, TICK_MS)
     listen()
   }
 
   function done(id: string): void {
     written.delete(id)
     if (written.size > 0) return
-    clearInterval(renewing)
-    renewing = undefined
+    clearInterval(ticking)
+    ticking = undefined
   }
 
   function forgetUnkept(): void {
@@ -192,18 +197,18 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
     async ready() {
       if (down === 'degrade') return true
-      return commands.ping().then(
+      return commands.probe().then(
         () => true,
         () => false,
       )
     },
 
     close() {
-      clearInterval(renewing)
-      void listening?.then(
-        (end) => end(),
-        () => {},
-      )
+      clearInterval(ticking)
+      void Promise.resolve(listening)
+        .then((end) => end?.())
+        .catch(() => {}) // then there is nothing to end
+        .finally(() => link.close?.())
     },
   }
 }

@@ -4,8 +4,9 @@ import type { Answer, Commands } from './commands.ts'
 
 export interface UplinkOptions {
   readonly id: string
+  /** What the readers here see. */
   readonly log: Log
-  /** What the log begins with where others end it before it began. */
+  /** The first delta, where Redis has it already. */
   readonly start?: ChatDelta | undefined
   readonly commands: Commands
   readonly leaseMs: number
@@ -14,15 +15,20 @@ export interface UplinkOptions {
   readonly onDone: () => void
 }
 
-/** Carries one reply from its producer into Redis, while its readers here read along. */
+/** Carries one reply from its producer into Redis, and shows what is kept to its readers here. */
 export interface Uplink {
   /** As `append` of a store. */
   append(deltas: readonly ChatDelta[]): ChatDelta | undefined | Promise<ChatDelta | undefined>
+  /** To be called every `TICK_MS`: readers are not held up by a Redis that is late. */
+  tick(): void
   /** Says that the producer is alive, and hears what is asked of it. Never rejects. */
   renew(): Promise<void>
   /** How long ago, in milliseconds, the reply was read on another instance; undefined = never. */
   readonly readAgoMs: number | undefined
 }
+
+/** Readers wait for Redis for one or two of these, in milliseconds; then they go on without it. */
+export const TICK_MS = 100
 
 /** Deltas, and about how many characters of them, in one command. */
 const GROUP_LENGTH = 500
@@ -37,25 +43,41 @@ const incomplete: ChatDelta = {
 }
 
 /**
- * Starts to carry a reply. Deltas are sent in groups: while one group is on its way the next one gathers. What Redis
- * has lost, or never got, is sent again as long as the reply runs. The end is shown to readers only when all of it
- * is kept; if that does not succeed within a lease, `finish` becomes an `error`.
+ * Starts to carry a reply. Deltas are sent in groups: while one group is on its way the next one gathers. Readers see
+ * them when Redis has them, so that nobody can have seen what is lost with this process; while Redis is late or away,
+ * they see them at once, and it gets what it missed when it is back. The end is shown only when all of it is kept; if
+ * that does not succeed within a lease, `finish` becomes an `error`.
  */
-export function createUplink(options: UplinkOptions): Uplink {
-  const { id, log, start, commands, leaseMs, onAsk, onDone } = options
+export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone }: UplinkOptions): Uplink {
+  /** What readers do not see yet, behind what is in the log. */
+  const pending: ChatDelta[] = []
   /** Deltas that are known to be in Redis. */
-  let kept = 0
+  let kept = start ? 1 : 0
   let closing: { terminal: ChatDelta; since: number; settle(end: ChatDelta | undefined): void } | undefined
   let closed: Promise<ChatDelta | undefined> | undefined
   let sending = false
   let renewing: Promise<void> | undefined
+  /** Whether Redis is late: what it has not is shown all the same. */
+  let late = false
   let lost = false
   let readAt: number | undefined
+  /** How much was shown at the last tick, where something was waiting then. */
+  let shownBefore: number | undefined
 
-  function finish(end: ChatDelta): void {
+  const total = (): number => lengthOf(log) + pending.length
+
+  /** Shows readers what they may see, or everything up to a number. */
+  function show(upTo = late || lost ? Infinity : kept): void {
+    const count = Math.min(upTo, total()) - lengthOf(log)
+    if (count > 0) extend(log, pending.splice(0, count))
+    if (kept >= total()) late = false
+  }
+
+  function finish(end: ChatDelta, length = Infinity): void {
     if (log.sealed) return
     const mine = closing?.terminal === end
-    extend(log, !mine && start && lengthOf(log) === 0 ? [start, end] : [end])
+    show(length)
+    extend(log, start && lengthOf(log) === 0 ? [start, end] : [end])
     closing?.settle(mine ? undefined : end)
     onDone()
   }
@@ -76,6 +98,7 @@ export function createUplink(options: UplinkOptions): Uplink {
         if (answer.readAgoMs >= 0) readAt = performance.now() - answer.readAgoMs
         // A shorter log than before: the server has lost the rest.
         if (answer.length > kept || answer.length < keptBefore) kept = answer.length
+        show()
         if (answer.ask !== '') onAsk(answer.ask)
         break
       case 'gap':
@@ -85,7 +108,7 @@ export function createUplink(options: UplinkOptions): Uplink {
         // It can be our own end, whose answer is still on its way.
         if (!sent && closing && answer.terminal === JSON.stringify(closing.terminal)) break
         if (answer.terminal === '') return lose()
-        finish(JSON.parse(answer.terminal) as ChatDelta) // our own words again
+        finish(JSON.parse(answer.terminal) as ChatDelta, answer.length - 1) // our own words again
         onAsk('stop')
         break
       case 'gone':
@@ -96,6 +119,7 @@ export function createUplink(options: UplinkOptions): Uplink {
 
   function lose(): void {
     lost = true
+    show()
     giveUp()
   }
 
@@ -103,9 +127,9 @@ export function createUplink(options: UplinkOptions): Uplink {
     if (sending) return
     sending = true
     let waitMs = 50
-    while (!log.sealed && !lost && (kept < lengthOf(log) || closing)) {
+    while (!log.sealed && !lost && (kept < total() || closing)) {
       const deltas = nextGroup()
-      const last = kept + deltas.length === lengthOf(log) ? closing?.terminal : undefined
+      const last = kept + deltas.length === total() ? closing?.terminal : undefined
       if (last) deltas.push(JSON.stringify(last))
       try {
         const answer = await commands.append(id, kept + 1, deltas, last !== undefined)
@@ -113,7 +137,9 @@ export function createUplink(options: UplinkOptions): Uplink {
         if (last && answer.status === 'ok') finish(last)
         else hear(answer, kept, true)
       } catch {
-        // Redis is away, or full: the readers here go on, and it gets what it missed when it is back.
+        // Redis is away, or full.
+        late = true
+        show()
         if (closing && performance.now() - closing.since >= leaseMs) giveUp()
         else await new Promise((resolve) => setTimeout(resolve, waitMs * (0.5 + Math.random())))
         waitMs = Math.min(1000, waitMs * 2)
@@ -134,9 +160,10 @@ export function createUplink(options: UplinkOptions): Uplink {
 
   function nextGroup(): string[] {
     const group: string[] = []
+    const shown = lengthOf(log)
     let size = 0
-    for (let at = kept; at < log.deltas.length && group.length < GROUP_LENGTH && size < GROUP_BYTES; at++) {
-      const text = JSON.stringify(log.deltas[at])
+    for (let at = kept; at < total() && group.length < GROUP_LENGTH && size < GROUP_BYTES; at++) {
+      const text = JSON.stringify(at < shown ? log.deltas[at] : pending[at - shown])
       size += text.length
       group.push(text)
     }
@@ -149,13 +176,23 @@ export function createUplink(options: UplinkOptions): Uplink {
       if (closed) return closed.then(() => terminalOf(log))
       const end = deltas.findIndex(isTerminal)
       const terminal = deltas[end]
-      extend(log, terminal ? deltas.slice(0, end) : deltas)
+      pending.push(...(terminal ? deltas.slice(0, end) : deltas))
+      show()
       if (terminal) {
         closed = new Promise((settle) => (closing = { terminal, since: performance.now(), settle }))
         if (lost) giveUp()
       }
       void send() // never rejects
       return closed
+    },
+
+    tick() {
+      const shown = lengthOf(log)
+      if (pending.length > 0 && shown === shownBefore) {
+        late = true
+        show()
+      }
+      shownBefore = pending.length > 0 ? lengthOf(log) : undefined
     },
 
     renew() {
