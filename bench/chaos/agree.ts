@@ -49,13 +49,17 @@ function isLoss({ delta }: Sighting): boolean {
   return delta.type === 'error' && ['producer-lost', 'log-incomplete', 'gone'].includes(String(delta['code']))
 }
 
+function isWhole({ delta }: Sighting): boolean {
+  return delta.type === 'finish' && delta['reason'] !== 'cancelled'
+}
+
 /** How late what a server had sent may be seen: it lies in a socket, and this machine is busy. */
 const LATE_MS = 1500
 
 function tailLost(seen: Sighting, ended: Sighting, faults: readonly Fault[]): Fault | undefined {
   return faults.findLast(({ kind, instance, at, until }) => {
-    // An end is shown when all of it is kept: only a store that forgets what it had kept can take it back.
-    if (isTerminal(seen.delta)) return kind === 'redis-rollback' && at >= seen.at - LATE_MS && at <= ended.at
+    // A whole answer is shown when all of it is kept: only a store that forgets what it had kept can take it back.
+    if (isWhole(seen)) return kind === 'redis-rollback' && at >= seen.at - LATE_MS && at <= ended.at
     if (kind === 'kill') return instance === seen.instance && at >= seen.at - LATE_MS && at <= ended.at
     return (kind.startsWith('redis-') || kind === 'stall') && until >= seen.at - LATE_MS && at <= ended.at
   })

@@ -52,7 +52,9 @@ export function check(history: History, faults: readonly Fault[]): Judgement {
         return void allowed.push({ what: 'cancelled: abandoned', because: 'left' })
       return need('abandoned', at, `cancelled as abandoned at seq ${seq}, while it was read`, found)
     }
-    if (history.stop && history.stop.at <= at && history.stop.said !== 'ended') {
+    const { stop } = history
+    // One whose answer was lost may have stopped it all the same.
+    if (stop && stop.at <= at && (stop.said !== 'ended' || stop.attempts > 1)) {
       allowed.push({ what: 'cancelled', because: 'stop' })
     } else found('lost', at, `cancelled at seq ${seq}, and nobody had stopped it`)
   }
@@ -154,7 +156,7 @@ export function check(history: History, faults: readonly Fault[]): Judgement {
     if (stop?.said !== 'stopped' || stop.ackAt === undefined) return
     const { ackAt } = stop
     for (const { closedAt, at } of calls) {
-      if (at < stop.at && (closedAt ?? Infinity) > ackAt + STOP_MS) {
+      if (at < stop.askedAt && (closedAt ?? Infinity) > ackAt + STOP_MS) {
         report('wrong', ackAt, `stopped, but the model was still asked ${STOP_MS} ms later`)
       }
     }

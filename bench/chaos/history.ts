@@ -59,10 +59,12 @@ export interface Post {
   replyId: string | undefined
 }
 
-/** One request to stop it. */
+/** A request to stop it, sent again until it is answered. */
 export interface Stop {
+  /** When it was sent first, and last. */
   readonly at: number
-  readonly instance: string
+  askedAt: number
+  attempts: number
   ackAt: number | undefined
   /** `stopped`, `ended`, or what else was said. */
   said: string | undefined

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createRandom, hash, identifier, pick, type Random } from '../../simulator/random.ts'
-import type { History, Probe, ReaderHistory } from './history.ts'
+import type { History, Probe, ReaderHistory, Stop } from './history.ts'
 import type { Instance } from './instance.ts'
 import { type Question, read, type ReaderOptions } from './reader.ts'
 import { durationOf, scriptOf } from './truth.ts'
@@ -97,19 +97,22 @@ export async function ask(world: World, n: number): Promise<void> {
     const id = await idOf(history)
     if (id === undefined || history.readers.every(({ end }) => end)) return
     const own: Random = createRandom(hash(`${world.seed}/${n}/stop`))
-    for (let attempt = 0; attempt < 40 && history.stop?.said === undefined; attempt++) {
+    const stop: Stop = { at: world.now(), askedAt: 0, attempts: 0, ackAt: undefined, said: undefined }
+    history.stop = stop
+    while (stop.attempts < 40 && stop.said === undefined) {
       const { name, url } = pick(own, world.instances)
-      history.stop = { at: world.now(), instance: name, ackAt: undefined, said: undefined }
+      stop.askedAt = world.now()
+      stop.attempts++
       const reply = await send(`${url}/chat/${id}/stop`, { method: 'POST', silenceMs: 10_000 }).catch(
         () => undefined,
       )
       if (reply && reply.status !== 503) {
         const text = await reply.text()
-        history.stop.ackAt = world.now()
-        history.stop.said = /"status":"(\w+)"/.exec(text)?.[1] ?? String(reply.status)
+        stop.ackAt = world.now()
+        stop.said = /"status":"(\w+)"/.exec(text)?.[1] ?? String(reply.status)
       }
-      note(world, history, `stop at ${name}: ${history.stop.said ?? 'turned away'}`)
-      if (history.stop.said === undefined) await sleep(150)
+      note(world, history, `stop at ${name}: ${stop.said ?? 'turned away'}`)
+      if (stop.said === undefined) await sleep(150)
     }
   }
 }

@@ -165,12 +165,12 @@ function stopTimes({ histories, faults }: World): Report['stopMs'] {
   const calm: number[] = []
   for (const { stop, calls } of histories) {
     if (stop?.said !== 'stopped' || stop.ackAt === undefined) continue
-    const { at: askedAt, ackAt } = stop
+    const { askedAt, ackAt } = stop
     const open = calls.find(({ at, closedAt = Infinity }) => at < askedAt && closedAt > askedAt)
     if (!open) continue
     const tookMs = (open.closedAt ?? Infinity) - askedAt
     all.push(tookMs)
-    if (!faults.some(({ at, until }) => at < ackAt + tookMs && until > askedAt - 1500)) calm.push(tookMs)
+    if (!faults.some(({ at, until }) => at < ackAt + tookMs && until > askedAt - 3000)) calm.push(tookMs)
   }
   return { all, calm }
 }

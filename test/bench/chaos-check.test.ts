@@ -85,7 +85,7 @@ describe('nothing is found', () => {
   })
 
   test('where somebody stopped it', () => {
-    const stop = { at: 200, instance: 'B', ackAt: 220, said: 'stopped' }
+    const stop = { at: 200, askedAt: 200, attempts: 1, ackAt: 220, said: 'stopped' }
 
     expect(judge(history([reader(seen([start, one!, cancelled]))], { stop }))).toEqual(['cancelled (stop)'])
   })
@@ -141,13 +141,15 @@ describe('what must never be is found', () => {
     [
       'a whole answer after a stop that stopped',
       ['wrong'],
-      history([reader(seen(whole))], { stop: { at: 200, instance: 'B', ackAt: 220, said: 'stopped' } }),
+      history([reader(seen(whole))], {
+        stop: { at: 200, askedAt: 200, attempts: 1, ackAt: 220, said: 'stopped' },
+      }),
     ],
     [
       'a model that is asked long after a stop',
       ['cancelled (stop)', 'wrong'],
       history([reader(seen([start, cancelled]))], {
-        stop: { at: 100, instance: 'B', ackAt: 120, said: 'stopped' },
+        stop: { at: 100, askedAt: 100, attempts: 1, ackAt: 120, said: 'stopped' },
         calls: [{ at: 60, closedAt: 9000 }],
       }),
     ],
@@ -188,7 +190,7 @@ describe('what must never be is found', () => {
       'more where another reader saw the end',
       ['cancelled (stop)', 'wrong'],
       history([reader(seen([start, cancelled])), reader(seen(whole.slice(0, 4)))], {
-        stop: { at: 100, instance: 'B', ackAt: 120, said: 'stopped' },
+        stop: { at: 100, askedAt: 100, attempts: 1, ackAt: 120, said: 'stopped' },
       }),
     ],
   ])('%s', (_, expected, subject) => {
