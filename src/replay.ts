@@ -36,7 +36,11 @@ export function replay(
   let ended = false
 
   function piece(): string {
-    while (position < batch.length && text.length < PIECE_LENGTH) text += encode(batch[position++]!, ++seq)
+    while (position < batch.length && text.length < PIECE_LENGTH) {
+      const delta = batch[position++]!
+      seq++
+      text += encode(delta, isKept(delta) ? seq : undefined)
+    }
     const full = text
     text = ''
     return full
@@ -76,6 +80,11 @@ export function replay(
       return this
     },
   }
+}
+
+/** An end that could not be kept has no number: another end may get it, for everybody else. */
+function isKept(delta: ChatDelta): boolean {
+  return delta.type !== 'error' || delta.code !== 'log-incomplete'
 }
 
 /** It was there when its reader came. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { terminalFor } from '../../src/chat.ts'
 import { events, eventSource } from '../../src/dialects/events.ts'
 import { ChatError } from '../../src/errors.ts'
 import { peek, replay } from '../../src/replay.ts'
@@ -92,6 +93,15 @@ describe('replay', () => {
         expect(full.endsWith(saidBefore + rest)).toBe(true)
       }),
     )
+  })
+
+  test('gives no number to an end that is in no log', async () => {
+    const incomplete = new ChatError('log-incomplete', 'Not kept.')
+    const { read } = logOf(start, text('hi'), terminalFor(incomplete))
+
+    const bytes = (await all(replay(read(), { after: 0, encode }))).join('')
+
+    expect(bytes).toMatch(/^id: 1\n.+\n\nid: 2\n.+\n\ndata: \{"type":"error","code":"log-incomplete".+\n\n$/)
   })
 
   test('writes what arrived together in one piece, of about 64 KiB at most', async () => {
