@@ -46,7 +46,8 @@ async function connect(url: string, freezes: boolean): Promise<RedisLink> {
     disableClientInfo: true,
     socket: {
       connectTimeout: CONNECT_MS,
-      reconnectStrategy: (tries) => Math.min(freezes ? 400 : 2000, 50 * 2 ** tries),
+      // Soon enough to say that a producer is alive, before others take it for lost.
+      reconnectStrategy: (tries) => Math.min(freezes ? 400 : 1000, 50 * 2 ** tries),
     },
   })
   const { onError, onReady } = createTroubleLog(hostOf(url))
