@@ -9,7 +9,8 @@ import { createInstance, type Instance } from './chaos/instance.ts'
 import { startModel } from './chaos/model.ts'
 import { createMonkey, type Doses, DRAIN_MS } from './chaos/monkey.ts'
 import { ask, audit } from './chaos/question.ts'
-import { judge, print } from './chaos/report.ts'
+import { print } from './chaos/print.ts'
+import { judge } from './chaos/report.ts'
 import { watchStalls } from './chaos/stalls.ts'
 import { note, type World } from './chaos/world.ts'
 
@@ -22,6 +23,8 @@ const { values: options } = parseArgs({
     seconds: { type: 'string' },
     crowd: { type: 'string', default: '40' },
     json: { type: 'string' },
+    /** Whose story is told at the end: a question's number, or what its readers were told. */
+    tell: { type: 'string' },
     /** One server that keeps its replies in memory, and nothing is done to it. */
     memory: { type: 'boolean', default: false },
   },
@@ -76,7 +79,7 @@ clearInterval(progress)
 stalls.stop()
 
 const report = judge(world, stalls.longestMs)
-print(report, world.histories, world.faults)
+print(report, world, options.tell)
 if (options.json) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`)
 await Promise.all(instances.map((instance) => instance.end('SIGKILL')))
 await Promise.all([redis?.stop(), model.stop()])

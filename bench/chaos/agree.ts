@@ -13,6 +13,7 @@ export interface Hearing {
  * dies, or the log loses its tail, the end is written in the place of what was seen and never kept.
  */
 export function agree(history: History, faults: readonly Fault[], { report, allow }: Hearing): void {
+  const told = new Set<string>()
   for (const sightings of byReply(history)) {
     const first = new Map<number, Sighting>()
     const end = sightings.find(({ delta }) => isTerminal(delta))
@@ -35,7 +36,10 @@ export function agree(history: History, faults: readonly Fault[], { report, allo
       const what = fault.kind.startsWith('redis-')
         ? 'tail lost with its store'
         : 'tail lost with its producer'
-      return allow({ what, because: fault.kind })
+      // However many deltas, and readers.
+      if (!told.has(what)) allow({ what, because: fault.kind })
+      told.add(what)
+      return
     }
     const text = (sighting: Sighting): string =>
       `${JSON.stringify(sighting.delta).slice(0, 100)} at seq ${sighting.seq} from ${sighting.instance}`

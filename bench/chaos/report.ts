@@ -1,6 +1,5 @@
-import { quantile, table, verdict } from '../stats.ts'
 import { check } from './check.ts'
-import type { Fault, History, Note } from './history.ts'
+import type { Fault, History } from './history.ts'
 import type { Allowed, Category, Finding } from './judgement.ts'
 import type { World } from './world.ts'
 
@@ -15,6 +14,8 @@ export interface Report {
   readonly counts: Readonly<Record<string, number>>
   /** What readers had to be told, by what and why. */
   readonly allowed: Readonly<Record<string, number>>
+  /** Questions of which each of them is true, the first few. */
+  readonly examples: Readonly<Record<string, readonly number[]>>
   readonly findings: readonly Finding[]
   readonly faults: readonly Fault[]
   readonly broken: Readonly<Record<Category, number>>
@@ -65,6 +66,7 @@ export function judge(world: World, pauseMs: number): Report {
       'stops that stopped': stops.filter((said) => said === 'stopped').length,
     },
     allowed: tally(judgements.flatMap((judgement) => judgement.allowed)),
+    examples: examplesOf(judgements.map(({ allowed }, at) => [histories[at]!.n, allowed])),
     findings,
     faults,
     broken,
@@ -73,91 +75,31 @@ export function judge(world: World, pauseMs: number): Report {
   }
 }
 
-/** Prints a report for people. */
-export function print(report: Report, stories: readonly History[], faults: readonly Fault[]): void {
-  const { seed, tookMs, replies, calls, counts, allowed, broken, stopMs, lostMs } = report
-  const line = ([name, value]: readonly [string, number]): readonly string[] => [
-    name,
-    value.toLocaleString('en'),
-  ]
-  console.log(`\nseed ${seed}, ${(tookMs / 1000).toFixed(1)} s\n`)
-  console.log(table([line(['replies', replies]), ...Object.entries(counts).map(line)]))
-  const told = Object.entries(allowed).sort(([, a], [, b]) => b - a)
-  if (told.length > 0) console.log(`\nwhat readers were told, and why\n\n${table(told.map(line))}`)
-  console.log('')
-  if (stopMs.all.length > 0) {
-    console.log(
-      verdict(
-        `${stopMs.calm.length} stops, to the model's connection, p99`,
-        quantile(stopMs.calm, 0.99),
-        500,
-        ' ms',
-      ),
-    )
-    console.log(
-      `        of all ${stopMs.all.length}, with faults around: p99 ${quantile(stopMs.all, 0.99).toFixed(0)} ms`,
-    )
-  }
-  if (lostMs.length > 0) {
-    const [middle, late] = [quantile(lostMs, 0.5), quantile(lostMs, 0.99)]
-    console.log(
-      `        told that a killed producer is lost: p50 ${middle.toFixed(0)} ms, p99 ${late.toFixed(0)} ms`,
-    )
-  }
-  console.log(`        the machine stood still for ${report.pauseMs} ms at most`)
-  const first = report.findings[0]
-  if (first) tell(first, report, stories, faults)
-  console.log(
-    `\n${broken.lost} lost, ${broken.duplicated} duplicated, ${broken.wrong} wrong prefixes, ${broken.hang} hangs, ` +
-      `${broken['false-finish']} false finish, upstream calls ${broken.calls === 0 ? '=' : '≠'} replies (${calls} = ${replies})`,
-  )
-}
-
-/** The story of the first question that went wrong, and the rest in a line each. */
-function tell(
-  first: Finding,
-  { seed, findings }: Report,
-  histories: readonly History[],
-  faults: readonly Fault[],
-): void {
-  console.log(`\n${findings.length} findings; again with --seed ${seed}\n`)
-  for (const { n, category, at, text } of findings.slice(0, 25))
-    console.log(`  ${n}: ${category} at ${ms(at)}: ${text}`)
-  const history = histories.find(({ n }) => n === first.n)
-  if (!history) return
-  const { script, prompt, calls } = history
-  const { pieces, everyMs, silentMs, silentAt, ending } = script
-  console.log(
-    `\nthe story of ${first.n} (${prompt}): ${pieces.length} pieces, one in ${everyMs} ms, ` +
-      `${silentMs > 0 ? `silent for ${silentMs} ms before ${silentAt}, ` : ''}${ending}\n`,
-  )
-  const from = (history.story[0]?.at ?? 0) - 3000
-  const to = (history.story.findLast(({ text }) => !text.startsWith('audit'))?.at ?? 0) + 1000
-  const struck = faults
-    .filter(({ at, until }) => until >= from && at <= to)
-    .flatMap(({ kind, instance = '', at, until }): Note[] => [
-      { at, text: `*** ${kind} ${instance}` },
-      { at: until, text: `*** up again after ${kind} ${instance}` },
-    ])
-  const asked = calls.flatMap(({ at, closedAt = Infinity }): Note[] => [
-    { at, text: 'the model is asked' },
-    { at: closedAt, text: 'the model has done, or is left' },
-  ])
-  const all = [...history.story, ...struck, ...asked].sort((a, b) => a.at - b.at)
-  for (const { at, text } of all) console.log(`  ${ms(at).padStart(12)}  ${text}`)
-}
-
 function repliesOf({ posts, readers }: History): ReadonlySet<string> {
   return new Set([...posts, ...readers].flatMap(({ replyId }) => replyId ?? []))
 }
 
 function tally(items: readonly Allowed[]): Readonly<Record<string, number>> {
   const counts: Record<string, number> = {}
-  for (const { what, because } of items) {
-    const key = `${what} (${because})`
-    counts[key] = (counts[key] ?? 0) + 1
-  }
+  for (const item of items) counts[nameOf(item)] = (counts[nameOf(item)] ?? 0) + 1
   return counts
+}
+
+function examplesOf(
+  judged: readonly (readonly [n: number, allowed: readonly Allowed[]])[],
+): Readonly<Record<string, readonly number[]>> {
+  const examples: Record<string, number[]> = {}
+  for (const [n, allowed] of judged) {
+    for (const name of new Set(allowed.map(nameOf))) {
+      const list = (examples[name] ??= [])
+      if (list.length < 5) list.push(n)
+    }
+  }
+  return examples
+}
+
+function nameOf({ what, because }: Allowed): string {
+  return `${what} (${because})`
 }
 
 function stopTimes({ histories, faults }: World): Report['stopMs'] {
@@ -201,8 +143,4 @@ function lossTimes({ histories, faults }: World): readonly number[] {
 
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0)
-}
-
-function ms(at: number): string {
-  return `${(at / 1000).toFixed(3)} s`
 }
