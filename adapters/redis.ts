@@ -41,13 +41,16 @@ export function toRedisLink(client: RedisClient, options: RedisLinkOptions = {})
   const pending = new Set<Call>()
   let clock: ReturnType<typeof setInterval> | undefined
   let ticks = 0
+  let movedAt = -Infinity
   let subscriber: Promise<RedisClient> | undefined
 
   // One clock for all commands, which are answered in order: the client's own, one each, costs more than the rest. It
   // counts its ticks: while a process is frozen, or busy, Redis is not late.
   function check(): void {
     const [oldest] = pending
-    if (oldest && ++ticks - oldest.since > timeoutMs / TICK_MS) restart()
+    // Nothing says that a connection is dead but silence.
+    if (oldest && ++ticks - oldest.since > timeoutMs / TICK_MS)
+      restart(`Redis did not answer within ${timeoutMs} ms.`)
   }
 
   function settle(call: Call): void {
@@ -57,9 +60,15 @@ export function toRedisLink(client: RedisClient, options: RedisLinkOptions = {})
     clock = undefined
   }
 
-  // Nothing says that a connection is dead but silence.
-  function restart(): void {
-    const error = new Error(`Redis did not answer within ${timeoutMs} ms.`)
+  // After a failover the old server may still be there, and refuse to write: the address leads to another one now.
+  function heed(error: Error): void {
+    if (!error.message.startsWith('READONLY') || performance.now() - movedAt < timeoutMs) return
+    movedAt = performance.now()
+    restart('Redis has become a replica.')
+  }
+
+  function restart(why: string): void {
+    const error = new Error(why)
     for (const call of pending) {
       call.reject(error)
       settle(call)
@@ -97,6 +106,7 @@ export function toRedisLink(client: RedisClient, options: RedisLinkOptions = {})
           (error: Error) => {
             settle(call)
             reject(error)
+            heed(error)
           },
         )
       })

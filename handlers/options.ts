@@ -51,6 +51,8 @@ export interface Options {
   readonly redisUrl: string | undefined
   readonly redisDown: 'fail' | 'degrade'
   readonly redisPrefix: string | undefined
+  /** Whether leaving the page stops its answer. */
+  readonly stopOnPageHide: boolean
 }
 
 /** The model where neither `OPENAI_MODEL` nor `MODELS` nor `UPSTREAMS` says anything. */
@@ -228,6 +230,7 @@ export function readOptions(env: Environment): Options {
     redisUrl: redis('REDIS_URL'),
     redisDown: oneOf('REDIS_DOWN', ['fail', 'degrade']),
     redisPrefix: prefix('REDIS_PREFIX'),
+    stopOnPageHide: oneOf('STOP_ON_PAGE_HIDE', ['no', 'yes']) === 'yes',
   }
   if (problems.length > 0) throw new OptionsError(problems)
   return options

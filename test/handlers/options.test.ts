@@ -43,6 +43,7 @@ const defaults: Options = {
   redisUrl: undefined,
   redisDown: 'fail',
   redisPrefix: undefined,
+  stopOnPageHide: false,
 }
 
 function problems(env: Record<string, string>): readonly string[] {
@@ -149,6 +150,7 @@ describe('a setting is read', () => {
     [{ BODY_TIMEOUT_MS: '10' }, { bodyTimeoutMs: 10 }],
     [{ ACCEPT_WAIT_MS: '0' }, { acceptWaitMs: 0 }],
     [{ FOLLOW_MS: '5' }, { followMs: 5 }],
+    [{ STOP_ON_PAGE_HIDE: 'yes' }, { stopOnPageHide: true }],
     [{ LEASE_MS: '1000' }, { leaseMs: 1000 }],
     [{ REDIS_URL: 'redis://:secret@localhost:6379/1' }, { redisUrl: 'redis://:secret@localhost:6379/1' }],
     [{ REDIS_URL: 'rediss://r.example' }, { redisUrl: 'rediss://r.example' }],
@@ -176,6 +178,7 @@ const bad: Record<string, [string, RegExp]> = {
   REDIS_URL: ['http://:canary@host', /^REDIS_URL must be an address such as redis:\/\/host:6379 or rediss/],
   REDIS_DOWN: ['retry', /^REDIS_DOWN must be one of fail, degrade; got "retry"$/],
   REDIS_PREFIX: ['a b', /^REDIS_PREFIX must be 1 to 64 letters, .*; got "a b"$/],
+  STOP_ON_PAGE_HIDE: ['true', /^STOP_ON_PAGE_HIDE must be one of no, yes; got "true"$/],
   FOLLOW_MS: ['0', /^FOLLOW_MS must be a whole number from 1 to /],
   LEASE_MS: ['999', /^LEASE_MS must be a whole number from 1000 to /],
   UPSTREAM_API: ['assistants', /^UPSTREAM_API must be one of chat-completions, responses; got "assistants"$/],

@@ -152,4 +152,24 @@ describeRedis('a network that is bad', () => {
     expect(remote.seen).toEqual([start, text('unheard'), finish])
     await far.close()
   })
+
+  test('and has moved on: a server that became a replica is left for the one at its address', async () => {
+    await running()
+    const [live, remote] = [reading(here.store, 'r'), reading(there.store, 'r')]
+    const newest = async () => {
+      const list = String(await redis.command(['CLIENT', 'LIST', 'TYPE', 'normal']))
+      return Math.max(...[...list.matchAll(/^id=(\d+)/gm)].map(([, id]) => Number(id)))
+    }
+    const before = await newest()
+    await redis.command(['REPLICAOF', '127.0.0.1', '1'])
+    await here.store.append('r', texts(20))
+    await until(() => live.seen.length === 21)
+    await expect.poll(newest).toBeGreaterThan(before)
+
+    await redis.command(['REPLICAOF', 'NO', 'ONE'])
+    expect(await soon(Promise.resolve(here.store.append('r', [finish])), 10_000)).toBeUndefined()
+
+    expect(await soon(remote.ended)).toBe('end')
+    expect(remote.seen).toEqual([start, ...texts(20), finish])
+  })
 })
