@@ -27,7 +27,8 @@ const reasons: Readonly<Record<string, readonly Kind[]>> = {
 const ROLLBACK_MS = 10_000
 
 /**
- * Finds what was last done to a reply that explains what its reader was told at `at`; undefined where nothing does.
+ * Finds what was last done to a reply that explains what its reader was told at `at`, to its server rather than to the
+ * store; undefined where nothing does.
  * Servers that were not asked are not to blame: only these can be the reply's producer.
  */
 export function explain(
@@ -43,9 +44,10 @@ export function explain(
     createdAt,
     ...readers.flatMap(({ name, sightings }) => (name === 'audit' ? [] : sightings.map((seen) => seen.at))),
   )
-  return faults.findLast(({ kind, instance, at: from, until }) => {
+  const suspects = faults.filter(({ kind, instance, at: from, until }) => {
     if (!kinds.includes(kind) || from > at || until < createdAt) return false
     if (instance !== undefined && !asked.has(instance)) return false
     return kind !== 'redis-rollback' || lastWriteAt > from - ROLLBACK_MS
   })
+  return suspects.findLast(({ instance }) => instance !== undefined) ?? suspects.at(-1)
 }

@@ -46,9 +46,11 @@ export function print(report: Report, { histories, faults }: World, wanted?: str
   const n = wanted === undefined ? findings[0]?.n : numberOf(wanted, report)
   const history = histories.find((history) => history.n === n)
   if (history) tell(history, faults)
+  const apart = Math.abs(calls - replies)
+  const explained = apart === 0 ? '' : `, ${apart} explained by a killed server or a store that forgot`
   console.log(
     `\n${broken.lost} lost, ${broken.duplicated} duplicated, ${broken.wrong} wrong prefixes, ${broken.hang} hangs, ` +
-      `${broken['false-finish']} false finish, upstream calls ${broken.calls === 0 ? '=' : '≠'} replies (${calls} = ${replies})`,
+      `${broken['false-finish']} false finish, upstream calls ${broken.calls === 0 ? '=' : '≠'} replies (${calls} = ${replies}${broken.calls === 0 ? explained : ''})`,
   )
 }
 
