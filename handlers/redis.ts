@@ -47,7 +47,7 @@ async function connect(url: string, freezes: boolean): Promise<RedisLink> {
     socket: {
       connectTimeout: CONNECT_MS,
       // Soon enough to say that a producer is alive, before others take it for lost.
-      reconnectStrategy: (tries) => Math.min(freezes ? 400 : 1000, 50 * 2 ** tries),
+      reconnectStrategy: (tries) => Math.min(250, 50 * 2 ** tries),
     },
   })
   const { onError, onReady } = createTroubleLog(hostOf(url))

@@ -48,6 +48,20 @@ function wake(log: Log): void {
   for (const advance of log.waiting) advance()
 }
 
+/** Ends that are in no log: another end may get their number, for everybody else. */
+const unkept = new WeakSet<ChatDelta>()
+
+/** The same end, for readers here alone. */
+export function toUnkept(end: ChatDelta): ChatDelta {
+  const copy = { ...end }
+  unkept.add(copy)
+  return copy
+}
+
+export function isUnkept(delta: ChatDelta): boolean {
+  return isTerminal(delta) && unkept.has(delta)
+}
+
 /** The log ended before what a reader says it has: an end that is none of its own. */
 function shortened(): ChatError {
   return new ChatError('gone', 'A part of this reply was lost.')

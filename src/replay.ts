@@ -1,5 +1,6 @@
 import { terminalFor } from './chat.ts'
 import { ChatError } from './errors.ts'
+import { isUnkept } from './log.ts'
 import { setTimer } from './timer.ts'
 import { type ChatDelta, type Encoder, isTerminal } from './types.ts'
 
@@ -39,7 +40,7 @@ export function replay(
     while (position < batch.length && text.length < PIECE_LENGTH) {
       const delta = batch[position++]!
       seq++
-      text += encode(delta, isKept(delta) ? seq : undefined)
+      text += encode(delta, isUnkept(delta) ? undefined : seq)
     }
     const full = text
     text = ''
@@ -80,11 +81,6 @@ export function replay(
       return this
     },
   }
-}
-
-/** An end that could not be kept has no number: another end may get it, for everybody else. */
-function isKept(delta: ChatDelta): boolean {
-  return delta.type !== 'error' || delta.code !== 'log-incomplete'
 }
 
 /** It was there when its reader came. */

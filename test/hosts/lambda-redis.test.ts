@@ -324,7 +324,7 @@ describe.skipIf(missing)('without its Redis', () => {
   test('an answer whose Redis dies in the middle is sent to its end, which says what was lost', async () => {
     const lambda = await start({ LEASE_MS: '3000' })
     const cut = readPart(lambda.url, post({ prompt: question('pause;after=3;ms=500') }))
-    await expect.poll(() => lambda.invocations).toBe(1)
+    await expect.poll(() => lambda.invocations, { timeout: 10_000 }).toBe(1)
     await sleep(200)
     await redis.kill()
     await sleep(800)

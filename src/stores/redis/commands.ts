@@ -69,8 +69,8 @@ const producerLost: ChatDelta = {
 /** How much longer than its reply a name lives: an hour in which a repeated request is not a new question. */
 const NAME_MS = 3_600_000
 
-/** Time enough for a producer to connect again, and to say that it is alive. */
-const MAX_LATE_MS = 2000
+/** Time enough for a producer to say that it is alive, when Redis is back: it tries several times a second. */
+const MAX_LATE_MS = 700
 
 /** Puts the store's verbs into words of Redis. */
 export function createCommands({ link, prefix, instance, leaseMs, retentionMs }: CommandsOptions): Commands {

@@ -23,7 +23,7 @@ export interface Mirror {
 /** Deltas in one answer of Redis. */
 const PAGE = 500
 /** A reader says so often that it is there, and looks whether the producer is. */
-const LOOK_MS = 1000
+const LOOK_MS = 750
 /** The same where nothing is published. */
 const POLL_MS = 150
 const RETRY_MS = 250

@@ -72,8 +72,7 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   function tick(): void {
     const renews = ++ticks % renewTicks === 0
     for (const { uplink } of written.values()) {
-      uplink.tick()
-      if (renews) void uplink.renew() // never rejects
+      uplink.tick(renews)
     }
   }
 

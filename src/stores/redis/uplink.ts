@@ -1,4 +1,4 @@
-import { extend, lengthOf, type Log, terminalOf } from '../../log.ts'
+import { extend, lengthOf, type Log, terminalOf, toUnkept } from '../../log.ts'
 import { type Ask, type ChatDelta, isTerminal } from '../../types.ts'
 import type { Answer, Commands } from './commands.ts'
 
@@ -19,8 +19,8 @@ export interface UplinkOptions {
 export interface Uplink {
   /** As `append` of a store. */
   append(deltas: readonly ChatDelta[]): ChatDelta | undefined | Promise<ChatDelta | undefined>
-  /** To be called every `TICK_MS`: readers are not held up by a Redis that is late. */
-  tick(): void
+  /** To be called every `TICK_MS`: readers are not held up by a Redis that is late. `renews`: it is time to renew the lease. */
+  tick(renews: boolean): void
   /** Says that the producer is alive, and hears what is asked of it. Never rejects. */
   renew(): Promise<void>
   /** How long ago, in milliseconds, the reply was read on another instance; undefined = never. */
@@ -60,6 +60,8 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
   /** Whether Redis is late: what it has not is shown all the same. */
   let late = false
   let lost = false
+  /** Whether Redis could not be told that the producer is alive. */
+  let unheard = false
   let readAt: number | undefined
   /** How much was shown at the last tick, where something was waiting then. */
   let shownBefore: number | undefined
@@ -73,12 +75,12 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
     if (kept >= total()) late = false
   }
 
-  function finish(end: ChatDelta, length = Infinity): void {
+  /** Ends the log. `instead`: with another end than the producer's own; `length`: what it has before that. */
+  function finish(end: ChatDelta, { instead = false, length = Infinity } = {}): void {
     if (log.sealed) return
-    const mine = closing?.terminal === end
     show(length)
     extend(log, start && lengthOf(log) === 0 ? [start, end] : [end])
-    closing?.settle(mine ? undefined : end)
+    closing?.settle(instead ? end : undefined)
     onDone()
   }
 
@@ -87,7 +89,7 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
     if (!closing) return
     const { terminal } = closing
     const claimsAll = terminal.type === 'finish' && terminal.reason !== 'cancelled'
-    finish(claimsAll ? incomplete : terminal)
+    finish(toUnkept(claimsAll ? incomplete : terminal), { instead: claimsAll })
   }
 
   /** Takes an answer, to what was just sent where it is `sent`: then an end that is not ours is somebody else's. */
@@ -108,7 +110,7 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
         // It can be our own end, whose answer is still on its way.
         if (!sent && closing && answer.terminal === JSON.stringify(closing.terminal)) break
         if (answer.terminal === '') return lose()
-        finish(JSON.parse(answer.terminal) as ChatDelta, answer.length - 1) // our own words again
+        finish(JSON.parse(answer.terminal) as ChatDelta, { instead: true, length: answer.length - 1 }) // our own words
         onAsk('stop')
         break
       case 'gone':
@@ -148,12 +150,19 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
     sending = false
   }
 
+  function renew(): Promise<void> {
+    if (lost || log.sealed) return Promise.resolve()
+    return (renewing ??= renewNow().finally(() => (renewing = undefined)))
+  }
+
   async function renewNow(): Promise<void> {
     const keptBefore = kept
     try {
       hear(await commands.renew(id), keptBefore)
+      unheard = false
     } catch {
-      return // The next one comes soon; a lease lasts several of them.
+      unheard = true
+      return // The next one comes soon; a lease lasts many of them.
     }
     void send() // never rejects
   }
@@ -186,7 +195,8 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
       return closed
     },
 
-    tick() {
+    tick(renews) {
+      if (renews || unheard) void renew() // never rejects
       const shown = lengthOf(log)
       if (pending.length > 0 && shown === shownBefore) {
         late = true
@@ -195,10 +205,7 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
       shownBefore = pending.length > 0 ? lengthOf(log) : undefined
     },
 
-    renew() {
-      if (lost || log.sealed) return Promise.resolve()
-      return (renewing ??= renewNow().finally(() => (renewing = undefined)))
-    },
+    renew,
 
     get readAgoMs() {
       return readAt === undefined ? undefined : performance.now() - readAt
