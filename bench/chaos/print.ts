@@ -48,9 +48,13 @@ export function print(report: Report, { histories, faults }: World, wanted?: str
   if (history) tell(history, faults)
   const apart = Math.abs(calls - replies)
   const explained = apart === 0 ? '' : `, ${apart} explained by a killed server or a store that forgot`
+  const asked =
+    broken.calls === 0
+      ? `upstream calls = replies (${calls} = ${replies}${explained})`
+      : `upstream calls ≠ replies for ${broken.calls} keys (${calls} calls, ${replies} replies)`
   console.log(
     `\n${broken.lost} lost, ${broken.duplicated} duplicated, ${broken.wrong} wrong prefixes, ${broken.hang} hangs, ` +
-      `${broken['false-finish']} false finish, upstream calls ${broken.calls === 0 ? '=' : '≠'} replies (${calls} = ${replies}${broken.calls === 0 ? explained : ''})`,
+      `${broken['false-finish']} false finish, ${asked}`,
   )
 }
 
