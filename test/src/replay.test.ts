@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { terminalFor } from '../../src/chat.ts'
 import { events, eventSource } from '../../src/dialects/events.ts'
 import { ChatError } from '../../src/errors.ts'
+import { toUnkept } from '../../src/log.ts'
 import { peek, replay } from '../../src/replay.ts'
 import { createMemoryStore } from '../../src/stores/memory.ts'
 import type { ChatDelta } from '../../src/types.ts'
@@ -96,8 +97,8 @@ describe('replay', () => {
   })
 
   test('gives no number to an end that is in no log', async () => {
-    const incomplete = new ChatError('log-incomplete', 'Not kept.')
-    const { read } = logOf(start, text('hi'), terminalFor(incomplete))
+    const incomplete = terminalFor(new ChatError('log-incomplete', 'Not kept.'))
+    const { read } = logOf(start, text('hi'), toUnkept(incomplete))
 
     const bytes = (await all(replay(read(), { after: 0, encode }))).join('')
 
