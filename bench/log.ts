@@ -27,7 +27,7 @@ if (!findRedis()) {
   console.log('This needs a redis-server: install one, or set REDIS_SERVER_PATH.')
   process.exit(1)
 }
-const generator = await measureGenerator(quick ? 5 : 11, quick ? 10 : 30)
+const generator = await measureGenerator(quick ? 5 : 11, quick ? 4 : 10)
 
 const node = process.execPath
 const redis = await startRedis({ appendonly: true })

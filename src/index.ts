@@ -10,6 +10,7 @@ export {
   type Answer,
   type AnsweredCall,
   type Ask,
+  type Batches,
   type Binding,
   type ChatDelta,
   type ChatMessage,

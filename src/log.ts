@@ -1,5 +1,5 @@
 import { ChatError } from './errors.ts'
-import { type ChatDelta, isTerminal } from './types.ts'
+import { type Batches, type ChatDelta, isTerminal, type OnBatch, type OnOver } from './types.ts'
 
 /** The deltas of one reply as far as this process has them, and who waits for more. */
 export interface Log {
@@ -67,8 +67,6 @@ function shortened(): ChatError {
   return new ChatError('gone', 'A part of this reply was lost.')
 }
 
-type Batch = IteratorResult<readonly ChatDelta[], undefined>
-
 export interface ReadOptions {
   /** At least the log's `base`. */
   readonly after: number
@@ -78,33 +76,29 @@ export interface ReadOptions {
 }
 
 /** Reads one log, hand-written rather than a generator: a pull that finds something takes no detour. */
-export function readLog(
-  log: Log,
-  { after, signal, onClose }: ReadOptions,
-): AsyncIterableIterator<readonly ChatDelta[]> {
-  const end: Batch = { value: undefined, done: true }
+export function readLog(log: Log, { after, signal, onClose }: ReadOptions): Batches {
   let cursor = after - log.base
   let closed = false
-  let waiter: { resolve(batch: Batch): void; reject(error: unknown): void } | undefined
+  let onBatch: OnBatch | undefined
+  let onOver: OnOver = () => {}
 
   function advance(): void {
-    if (!waiter) return
-    const { resolve, reject } = waiter
+    if (!onBatch) return
     const over = closed || signal.aborted
-    const more = cursor < log.deltas.length
+    const from = cursor
+    const more = from < log.deltas.length
     if (!over && !more && !log.sealed && log.failure === undefined) return
-    waiter = undefined
+    const tell = onBatch
+    onBatch = undefined
     if (!over && more) {
-      const value = log.deltas.slice(cursor)
       cursor = log.deltas.length
-      resolve({ value, done: false })
+      tell(log.deltas, from)
       return
     }
-    const beyond = log.sealed && cursor > log.deltas.length
+    const beyond = log.sealed && from > log.deltas.length
     const failed = !over && (!log.sealed || beyond)
     close()
-    if (failed) reject(beyond ? shortened() : log.failure)
-    else resolve(end)
+    onOver(failed ? { error: beyond ? shortened() : log.failure } : undefined)
   }
 
   function close(): void {
@@ -119,19 +113,40 @@ export function readLog(
   signal.addEventListener('abort', advance, { once: true })
 
   return {
+    pull(tell, end) {
+      onBatch = tell
+      onOver = end
+      advance()
+    },
     next() {
-      return new Promise<Batch>((resolve, reject) => {
-        waiter = { resolve, reject }
-        advance()
+      return new Promise((resolve, reject) => {
+        this.pull!(
+          (deltas, from) => resolve({ value: deltas.slice(from), done: false }),
+          (failure) => (failure ? reject(failure.error) : resolve({ value: undefined, done: true })),
+        )
       })
     },
     async return() {
       close()
       advance()
-      return end
+      return { value: undefined, done: true }
     },
     [Symbol.asyncIterator]() {
       return this
     },
   }
+}
+
+/** Asks for what comes next, by a promise where a store knows no other way. */
+export function pull(batches: Batches, onBatch: OnBatch, onOver: OnOver): void {
+  if (batches.pull) batches.pull(onBatch, onOver)
+  else tell(batches.next(), onBatch, onOver)
+}
+
+/** Tells what a promise of `next()` becomes. */
+export function tell(next: ReturnType<Batches['next']>, onBatch: OnBatch, onOver: OnOver): void {
+  next.then(
+    ({ value, done }) => (done ? onOver() : onBatch(value, 0)),
+    (error: unknown) => onOver({ error }),
+  )
 }

@@ -1,10 +1,8 @@
 import { terminalFor } from './chat.ts'
 import { ChatError } from './errors.ts'
-import { isUnkept } from './log.ts'
-import { setTimer } from './timer.ts'
-import { type ChatDelta, type Encoder, isTerminal } from './types.ts'
-
-type Batches = AsyncIterableIterator<readonly ChatDelta[]>
+import { isUnkept, pull } from './log.ts'
+import { type Batches, type ChatDelta, type Encoder, isTerminal } from './types.ts'
+import { createWatchdog } from './watchdog.ts'
 
 export interface ReplayOptions {
   /** The sequence number before the first delta of `batches`. */
@@ -12,6 +10,11 @@ export interface ReplayOptions {
   readonly encode: Encoder
   /** Text before the first delta; it leaves at once. */
   readonly preamble?: string | undefined
+  /**
+   * A comment that is put between frames whenever so much time passed without one, so that proxies do not take a
+   * thinking model for a dead connection. Default: none.
+   */
+  readonly heartbeat?: { readonly everyMs: number; readonly frame: string } | undefined
   /**
    * Runs once, when the reader has read to the end of the reply, or has left before. What it returns is waited for
    * before the frames end, and must not reject.
@@ -22,22 +25,36 @@ export interface ReplayOptions {
 /** One write takes at most about this much: a reader that fell behind catches up in pieces. */
 const PIECE_LENGTH = 64 * 1024
 
+type Frame = IteratorResult<string, undefined>
+
 /**
  * Writes a log in a wire format; what arrived together is one piece. When the log fails its reader, the last frame
  * is an `error` that says so: it never throws.
+ *
+ * By hand, and all in one: each iterator around another costs every delta a promise or two. A heartbeat has one timer
+ * for the whole stream; a frame only notes the time.
  */
 export function replay(
   batches: Batches,
-  { after, encode, preamble = '', onEnd }: ReplayOptions,
+  { after, encode, preamble = '', heartbeat, onEnd }: ReplayOptions,
 ): AsyncIterableIterator<string> {
+  const watchdog = createWatchdog()
   let seq = after
   let batch: readonly ChatDelta[] = []
   let position = 0
+  let limit = 0
   let text = preamble
+  /** Whether something was asked of the log that it has not answered yet. */
+  let asked = false
+  let asking = false
+  /** What the log has ended with. */
+  let over: { readonly error?: unknown } | undefined
   let ended = false
+  let watched = false
+  let waiter: ((frame: Frame | Promise<Frame>) => void) | undefined
 
   function piece(): string {
-    while (position < batch.length && text.length < PIECE_LENGTH) {
+    while (position < limit && text.length < PIECE_LENGTH) {
       const delta = batch[position++]!
       seq++
       text += encode(delta, isUnkept(delta) ? undefined : seq)
@@ -47,35 +64,89 @@ export function replay(
     return full
   }
 
-  async function end(): Promise<IteratorResult<string, undefined>> {
-    const last = position === batch.length ? batch.at(-1) : undefined
+  /** What there is to give now; asks the log when there is nothing, or ends. */
+  function advance(): Frame | Promise<Frame> | undefined {
+    const value = piece()
+    if (value !== '') return { value, done: false }
+    if (over) return finish()
+    if (!asked) {
+      asked = true
+      asking = true
+      pull(batches, onBatch, onOver)
+      asking = false
+      // It may have been told at once.
+      if (!asked) return advance()
+    }
+    return undefined
+  }
+
+  function onBatch(deltas: readonly ChatDelta[], from: number): void {
+    asked = false
+    batch = deltas
+    position = from
+    limit = deltas.length
+    serve()
+  }
+
+  function onOver(failure: { readonly error?: unknown } = {}): void {
+    asked = false
+    over = failure
+    serve()
+  }
+
+  // Nobody waits when a heartbeat has answered meanwhile: what came is there for the next who asks.
+  function serve(): void {
+    if (!waiter || asking) return
+    const frame = advance()
+    if (!frame) return
+    const give = waiter
+    waiter = undefined
+    give(frame)
+  }
+
+  async function finish(): Promise<Frame> {
+    const failed = !ended && over && 'error' in over
+    const end = await leave()
+    return failed ? { value: encode(terminalFor(lostReply(over?.error))), done: false } : end
+  }
+
+  async function leave(): Promise<Frame> {
+    const last = position === limit ? batch[limit - 1] : undefined
     const first = !ended
     ended = true
+    watchdog.stop()
     if (first) await onEnd?.(last !== undefined && isTerminal(last))
     return { value: undefined, done: true }
   }
 
+  function watch(): void {
+    if (watched) watchdog.feed()
+    else if (heartbeat) {
+      watched = true
+      watchdog.expect(heartbeat.everyMs, beat)
+    }
+  }
+
+  function beat(): void {
+    watched = false
+    waiter?.({ value: heartbeat?.frame ?? '', done: false })
+    waiter = undefined
+  }
+
   return {
-    async next() {
-      try {
-        while (!ended) {
-          const value = piece()
-          if (value !== '') return { value, done: false }
-          const result = await batches.next()
-          if (result.done) return await end()
-          batch = result.value
-          position = 0
-        }
-        return await end()
-      } catch (error) {
-        if (ended) return end()
-        await end()
-        return { value: encode(terminalFor(lostReply(error))), done: false }
-      }
+    next() {
+      if (ended) return leave()
+      const frame = advance()
+      if (frame) return Promise.resolve(frame)
+      watch()
+      return new Promise<Frame>((resolve) => (waiter = resolve))
     },
     async return() {
+      waiter?.({ value: undefined, done: true })
+      waiter = undefined
+      watchdog.stop()
       await batches.return?.()
-      return end()
+      return leave()
     },
     [Symbol.asyncIterator]() {
       return this
@@ -87,60 +158,4 @@ export function replay(
 function lostReply(error: unknown): unknown {
   if (!(error instanceof ChatError) || error.code !== 'not-found') return error
   return new ChatError('gone', 'This reply was lost.', { cause: error })
-}
-
-/** The beginning of a log, and all of it. */
-export interface Opening {
-  readonly deltas: readonly ChatDelta[]
-  /** Everything, what is in `deltas` included. */
-  readonly batches: Batches
-}
-
-/**
- * Waits for the first `count` deltas, or the end, but no longer than `waitMs`. What was read is not lost: the
- * batches of the result begin with it.
- */
-export async function peek(
-  source: Batches,
-  { count, waitMs }: { readonly count: number; readonly waitMs: number },
-): Promise<Opening> {
-  const deltas: ChatDelta[] = []
-  let pending: ReturnType<Batches['next']> | undefined
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimer(() => resolve(undefined), waitMs)
-  })
-  try {
-    while (deltas.length < count) {
-      pending ??= source.next()
-      const result = await Promise.race([pending, late])
-      if (!result || result.done) break
-      pending = undefined
-      deltas.push(...result.value)
-    }
-  } finally {
-    clearTimeout(timer)
-  }
-  let held: readonly ChatDelta[] | undefined = deltas.length > 0 ? deltas : undefined
-  const batches: Batches = {
-    // Not an async function: a promise that it returned would be waited for three times.
-    next() {
-      if (held) {
-        const value = held
-        held = undefined
-        return Promise.resolve({ value, done: false })
-      }
-      const result = pending ?? source.next()
-      pending = undefined
-      return result
-    },
-    async return() {
-      held = undefined
-      return (await source.return?.()) ?? { value: undefined, done: true }
-    },
-    [Symbol.asyncIterator]() {
-      return this
-    },
-  }
-  return { deltas, batches }
 }

@@ -1,12 +1,12 @@
 import { collect } from './collect.ts'
 import { errorOf } from './chat.ts'
 import { ChatError } from './errors.ts'
-import { withHeartbeat } from './heartbeat.ts'
 import { empty, json, readBody, stream, urlOf } from './http.ts'
 import { limitedTo } from './limited.ts'
 import { type DisconnectPolicy, ownerOf, readKey, readPolicy } from './names.ts'
 import type { Replies, Started } from './replies.ts'
-import { type Opening, peek, replay } from './replay.ts'
+import { type Opening, peek } from './peek.ts'
+import { replay } from './replay.ts'
 import type { Reply } from './reply.ts'
 import { heartbeatFrame } from './sse.ts'
 import {
@@ -105,12 +105,13 @@ export function createService(options: ServiceOptions): Service {
       // What is in no log must not move a reader's cursor.
       encode: kept ? encode : (delta) => encode(delta),
       preamble,
+      heartbeat: heartbeatOf(dialect),
       onEnd(toTheEnd) {
         limit.lift()
         return leave?.(toTheEnd)
       },
     })
-    return stream(alive(frames, dialect), { ...head, ...dialect.headers?.(id) }, settled)
+    return stream(frames, { ...head, ...dialect.headers?.(id) }, settled)
   }
 
   async function open(id: string, signal: AbortSignal): Promise<Opening> {
@@ -160,8 +161,8 @@ export function createService(options: ServiceOptions): Service {
     return policy === 'linger' ? options.lingerMs : Math.min(options.lingerMs, dialect.lingerMs ?? Infinity)
   }
 
-  function alive(frames: AsyncIterableIterator<string>, { heartbeat = heartbeatFrame }: Dialect) {
-    return withHeartbeat(frames, { everyMs: heartbeatMs, frame: heartbeat })
+  function heartbeatOf({ heartbeat = heartbeatFrame }: Dialect) {
+    return { everyMs: heartbeatMs, frame: heartbeat }
   }
 
   function requireStreaming(): void {
@@ -219,8 +220,8 @@ export function createService(options: ServiceOptions): Service {
         await leave?.(toTheEnd)
         if (toTheEnd) await onRead?.()
       }
-      const frames = replay(batches, { after, encode, onEnd })
-      return stream(alive(frames, dialect), { 'x-reply-id': id, ...dialect.headers?.(id) })
+      const frames = replay(batches, { after, encode, heartbeat: heartbeatOf(dialect), onEnd })
+      return stream(frames, { 'x-reply-id': id, ...dialect.headers?.(id) })
     },
 
     async stop(id, request) {

@@ -281,6 +281,17 @@ export interface Binding {
   readonly note?: string | undefined
 }
 
+/** Told of deltas: those of `deltas` from the index `from` to its end as it is now. The array may grow later. */
+export type OnBatch = (deltas: readonly ChatDelta[], from: number) => void
+/** Told that there is nothing more, and why when that is a failure. */
+export type OnOver = (failure?: { readonly error: unknown }) => void
+
+/** A log as one reader gets it: each pull gives all there is since the last. */
+export interface Batches extends AsyncIterableIterator<readonly ChatDelta[]> {
+  /** As `next()`, told instead of promised, at once or later: nothing is made for each delta. A store may do without. */
+  pull?(onBatch: OnBatch, onOver: OnOver): void
+}
+
 /**
  * The log of replies, and names for them. An implementation is good when it passes the contract table in
  * `test/store-contract.ts`. Where it cannot be reached a call fails with `ChatError` `store-unavailable`.
@@ -305,10 +316,7 @@ export interface StreamStore {
    * Everything after `after`, then what comes, up to the terminal delta; each pull gives all there is since the
    * last. Ends without a word when `signal` aborts. @throws `not-found`, or `gone` if it is lost while being read.
    */
-  read(
-    id: string,
-    options: { readonly after: number; readonly signal: AbortSignal },
-  ): AsyncIterableIterator<readonly ChatDelta[]>
+  read(id: string, options: { readonly after: number; readonly signal: AbortSignal }): Batches
   /** Undefined when there is no such reply, or none any more. */
   state(id: string): ReplyState | undefined | Promise<ReplyState | undefined>
   /**
