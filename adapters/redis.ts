@@ -88,7 +88,10 @@ export function toRedisLink(client: RedisClient, options: RedisLinkOptions = {})
     subscriber ??= connectSubscriber()
     subscriber.catch(() => (subscriber = undefined))
     const second = await subscriber
-    await second.subscribe(channel, listener)
+    await second.subscribe(channel, listener).catch((error: Error) => {
+      onError(error) // a user without the right to subscribe: the store polls
+      throw error
+    })
     return () => void second.unsubscribe(channel, listener).catch(onError)
   }
 

@@ -124,6 +124,8 @@ function follow(
   async function pause(patience: Patience, trouble: Trouble, leaving: AbortSignal): Promise<void> {
     const ms = patience.wait(trouble)
     if (ms === undefined) throw trouble.error
+    // It may have been left by whoever was just told that it is resuming.
+    if (leaving.aborted) return
     await new Promise<void>((resolve) => {
       const cancel = host.setTimer(done, ms)
       function done(): void {

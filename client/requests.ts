@@ -39,11 +39,14 @@ export function createRequests(options: AskOptions, { document, location, naviga
     own: Readonly<Record<string, string>>,
     init: RequestInit,
   ): Promise<Response> {
-    const all = new Headers(await (typeof headers === 'function' ? headers() : headers))
-    for (const [name, value] of Object.entries(own)) all.set(name, value)
-    const { fetch = globalThis.fetch } = options
-    const request = fetch(url, { ...init, headers: all, signal: connection.signal })
-    return connection.wait(request, 'unreachable')
+    const { signal } = connection
+    async function request(): Promise<Response> {
+      const all = new Headers(await (typeof headers === 'function' ? headers() : headers))
+      for (const [name, value] of Object.entries(own)) all.set(name, value)
+      const { fetch = globalThis.fetch } = options
+      return fetch(url, { ...init, headers: all, signal })
+    }
+    return connection.wait(orAborted(request(), signal), 'unreachable')
   }
 
   async function toStream(connection: Connection, response: Response, asking: boolean): Promise<Response> {
@@ -99,4 +102,14 @@ export function createRequests(options: AskOptions, { document, location, naviga
 function randomKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16))
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+/** Waits for something that may not look at the signal by itself, such as the caller's headers. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error)
+    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) abort()
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
 }

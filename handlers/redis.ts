@@ -2,6 +2,9 @@ import { createClient, ErrorReply } from '@redis/client'
 import { createRedisStore, type RedisLink, type RedisStore, toRedisLink } from '../adapters/redis.ts'
 import type { Options } from './options.ts'
 
+/** A request that is repeated within an hour is no new question. */
+const NAMES_MS = 3_600_000
+
 /** How long the first commands wait for the first connection, in milliseconds. */
 const CONNECT_MS = 5000
 /** The same where it was lost while the process was frozen, and how long an answer may take there. */
@@ -14,7 +17,7 @@ const THAWED_ANSWER_MS = 2000
  */
 export interface RedisSettings extends Pick<
   Options,
-  'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs'
+  'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs' | 'totalTimeoutMs'
 > {
   readonly redisUrl: string
   readonly freezes: boolean
@@ -29,10 +32,16 @@ export function openRedis({
   freezes,
   redisDown,
   redisPrefix,
+  totalTimeoutMs,
   ...clocks
 }: RedisSettings): RedisStore {
   const link = laterLink(connect(redisUrl, freezes), freezes)
-  return createRedisStore(link, { ...clocks, down: redisDown, prefix: redisPrefix })
+  return createRedisStore(link, {
+    ...clocks,
+    down: redisDown,
+    prefix: redisPrefix,
+    namesMs: Math.max(NAMES_MS, totalTimeoutMs),
+  })
 }
 
 async function connect(url: string, freezes: boolean): Promise<RedisLink> {

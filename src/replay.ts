@@ -22,8 +22,8 @@ export interface ReplayOptions {
   readonly onEnd?: ((toTheEnd: boolean) => Promise<void> | void) | undefined
 }
 
-/** One write takes at most about this much: a reader that fell behind catches up in pieces. */
-const PIECE_LENGTH = 64 * 1024
+/** One write takes at most so many characters, which are 64 KiB at the most: a reader that fell behind catches up in pieces. */
+const PIECE_LENGTH = Math.floor((64 * 1024) / 3)
 
 type Frame = IteratorResult<string, undefined>
 
@@ -59,15 +59,33 @@ export function replay(
       seq++
       text += encode(delta, isUnkept(delta) ? undefined : seq)
     }
+    return cut()
+  }
+
+  /** Takes what one write may have; no character is cut in two. */
+  function cut(): string {
     const full = text
-    text = ''
-    return full
+    if (full.length <= PIECE_LENGTH) {
+      text = ''
+      return full
+    }
+    const splitsPair = /[\ud800-\udbff]/.test(full.charAt(PIECE_LENGTH - 1))
+    const length = PIECE_LENGTH - (splitsPair ? 1 : 0)
+    text = full.slice(length)
+    return full.slice(0, length)
   }
 
   /** What there is to give now; asks the log when there is nothing, or ends. */
   function advance(): Frame | Promise<Frame> | undefined {
-    const value = piece()
-    if (value !== '') return { value, done: false }
+    try {
+      const value = piece()
+      if (value !== '') return { value, done: false }
+    } catch (error) {
+      // A fault of this reader's encoder is nobody else's.
+      over = { error }
+      limit = position
+      text = ''
+    }
     if (over) return finish()
     if (!asked) {
       asked = true
@@ -106,12 +124,13 @@ export function replay(
 
   async function finish(): Promise<Frame> {
     const failed = !ended && over && 'error' in over
-    const end = await leave()
+    const end = await leave(true)
     return failed ? { value: encode(terminalFor(lostReply(over?.error))), done: false } : end
   }
 
-  async function leave(): Promise<Frame> {
-    const last = position === limit ? batch[limit - 1] : undefined
+  /** `tookAll`: whoever asks for more has taken what was given. */
+  async function leave(tookAll: boolean): Promise<Frame> {
+    const last = tookAll && position === limit ? batch[limit - 1] : undefined
     const first = !ended
     ended = true
     watchdog.stop()
@@ -135,7 +154,7 @@ export function replay(
 
   return {
     next() {
-      if (ended) return leave()
+      if (ended) return leave(true)
       const frame = advance()
       if (frame) return Promise.resolve(frame)
       watch()
@@ -146,7 +165,7 @@ export function replay(
       waiter = undefined
       watchdog.stop()
       await batches.return?.()
-      return leave()
+      return leave(false)
     },
     [Symbol.asyncIterator]() {
       return this

@@ -143,9 +143,13 @@ export function createReplies(options: RepliesOptions): Replies {
   async function refuseLate(
     id: string,
     request: ChatRequest,
-    { chatId, start }: Entered,
+    entered: Entered,
     error: ChatError,
   ): Promise<ChatError> {
+    const { key, chatId, start } = entered
+    // Nothing was asked: the same request may be another instance's.
+    if (key) await Promise.resolve(store.release(key.name, id)).catch(() => {})
+    await leaveChat(id, entered)
     const deltas = [start, terminalFor(error)]
     await store.append(id, deltas)
     const watch = onFinish && watchReply({ id, request, chatId, now, onFinish, report })
@@ -159,7 +163,7 @@ export function createReplies(options: RepliesOptions): Replies {
     if (chatId === undefined) return undefined
     try {
       const before = await store.claim(chatName(owner, chatId), { id }, { replace: true })
-      if (before) tell(before.id, 'supersede')
+      if (before) await tell(before.id, 'supersede')
       return before
     } catch (error) {
       report(toChatError(error), { replyId: id })
@@ -179,15 +183,15 @@ export function createReplies(options: RepliesOptions): Replies {
     }
   }
 
-  /** Passes on what is asked of a reply's producer: this process, or another one, which is not waited for. */
-  function tell(id: string, ask: Ask): void {
+  /** Passes on what is asked of a reply's producer: this process, or another one. Never rejects. */
+  async function tell(id: string, ask: Ask): Promise<void> {
     const reply = running.get(id)
-    if (ask === 'supersede' && reply) reply.supersede()
-    else if (reply) {
-      const reason = new ChatError('cancelled', 'The reply was stopped.')
-      reply.stop(reason).catch((error: unknown) => report(toChatError(error), { replyId: id }))
-    } else if (ask === 'supersede') {
-      store.ask(id, ask).catch((error: unknown) => report(toChatError(error), { replyId: id }))
+    try {
+      if (ask === 'supersede' && reply) reply.supersede()
+      else if (reply) await reply.stop(new ChatError('cancelled', 'The reply was stopped.'))
+      else if (ask === 'supersede') await store.ask(id, ask)
+    } catch (error) {
+      report(toChatError(error), { replyId: id })
     }
   }
 
@@ -206,7 +210,11 @@ export function createReplies(options: RepliesOptions): Replies {
   async function open(id: string, request: ChatRequest, options: StartOptions): Promise<Started> {
     const { owner, key, continues } = options
     const start = startOf({ id, model: request.model, createdAt: now(), continues })
-    const kept = await store.create(id, { owner, start, onAsk: (ask) => running.has(id) && tell(id, ask) })
+    const kept = await store.create(id, {
+      owner,
+      start,
+      onAsk: (ask) => void (running.has(id) && tell(id, ask)),
+    })
     try {
       const before = kept && key && (await store.claim(key.name, { id, note: key.note }))
       if (before) {
@@ -229,7 +237,7 @@ export function createReplies(options: RepliesOptions): Replies {
   /** Makes room by ending what the same conversation has left behind. */
   async function makeRoom({ owner = '', chatId }: StartOptions): Promise<void> {
     const before = chatId === undefined ? undefined : await store.find(chatName(owner, chatId))
-    if (before) tell(before.id, 'supersede')
+    if (before) await tell(before.id, 'supersede')
     requireRoom()
   }
 

@@ -1,5 +1,6 @@
 import { errorOf, terminalFor, withoutRetry } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
+import { sizeOf } from './size.ts'
 import { setTimer } from './timer.ts'
 import { type ChatDelta, isTerminal, type StreamStore, type Usage } from './types.ts'
 
@@ -65,6 +66,8 @@ export interface Reply {
   stop(reason: ChatError): Promise<boolean>
   /** Its conversation went on: it ends as soon as nobody reads it any more, without waiting for who may come back. */
   supersede(): void
+  /** How many readers there are, here. */
+  readonly readers: number
   /** A reader came; call the result when it left. Without readers the reply ends after `lingerMs`. */
   join(): Leave
 }
@@ -207,8 +210,18 @@ export function startReply(options: ReplyOptions): Reply {
   function leave(): void {
     readers--
     if (readers > 0 || over) return
-    if (lingerMs <= 0 || superseded) abandon()
-    else linger = setTimer(() => void lingerOn(), lingerMs)
+    if (patienceMs() > 0) linger = setTimer(() => void lingerOn(), lingerMs)
+    else leaveAlone()
+  }
+
+  function patienceMs(): number {
+    return superseded ? 0 : Math.max(0, lingerMs)
+  }
+
+  function leaveAlone(): void {
+    if (store.readAgoMs)
+      void lingerOn() // never rejects
+    else abandon()
   }
 
   function abandon(): void {
@@ -224,7 +237,7 @@ export function startReply(options: ReplyOptions): Reply {
       // Nobody can read it elsewhere when the store is away.
     }
     if (readers > 0 || over) return
-    const leftMs = lingerMs + READ_MARGIN_MS - agoMs
+    const leftMs = patienceMs() + READ_MARGIN_MS - agoMs
     if (leftMs > 0) linger = setTimer(() => void lingerOn(), leftMs)
     else abandon()
   }
@@ -258,11 +271,14 @@ export function startReply(options: ReplyOptions): Reply {
     get upstream() {
       return upstream
     },
+    get readers() {
+      return readers
+    },
     stop,
     supersede() {
       superseded = true
-      if (readers === 0)
-        end(new ChatError('cancelled', 'The conversation went on without this answer.'), abandoned)
+      clearTimeout(linger)
+      if (readers === 0 && !over) leaveAlone()
     },
     join,
   }
@@ -273,22 +289,3 @@ const READ_MARGIN_MS = 2500
 
 /** The end of a reply that nobody asked to end: whoever comes back all the same sees that it is not whole. */
 const abandoned: ChatDelta = { type: 'finish', reason: 'cancelled', raw: 'abandoned' }
-
-/** Characters of what a delta says; of one that is not words alone, with its names. */
-function sizeOf(delta: ChatDelta): number {
-  switch (delta.type) {
-    case 'text':
-    case 'reasoning':
-    case 'refusal':
-      return delta.logprobs ? JSON.stringify(delta).length : delta.text.length
-    case 'tool-call':
-    case 'tool-result':
-    case 'source':
-      return JSON.stringify(delta).length
-    case 'start':
-    case 'usage':
-    case 'finish':
-    case 'error':
-      return 0
-  }
-}

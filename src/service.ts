@@ -74,8 +74,7 @@ export function createService(options: ServiceOptions): Service {
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
     requireStreaming()
-    const { id, fresh, kept } = await start(dialect, asked, request)
-    if (!fresh) await requireThere(id)
+    const { id, fresh, kept, stays } = await start(dialect, asked, request)
     const reply = replies.get(id)
     const leave = reply?.join()
     const settled = reply?.settled
@@ -97,7 +96,7 @@ export function createService(options: ServiceOptions): Service {
       }
     }
     // From here on it lingers: the request was taken, and who asked may come back for the answer.
-    if (fresh && request.signal.aborted && reply && !reply.accepted) await abandon(reply)
+    if (request.signal.aborted && reply && !reply.accepted && !stays) await abandon(reply)
     const encode = dialect.createEncoder({ replyId: id, usage: asked.usage })
     const preamble = dialect.preamble?.(id)
     const frames = replay(batches, {
@@ -120,18 +119,20 @@ export function createService(options: ServiceOptions): Service {
 
   // Who names a reply by its key was told of it once: it is not unknown, but lost.
   async function requireThere(id: string): Promise<void> {
-    if (await store.state(id)) return
+    const state = await store.state(id)
+    if (state && !state.lost) return
     throw new ChatError('gone', 'The reply of this Idempotency-Key was lost. Ask again with a new key.')
   }
 
   /** Answers with the whole answer as one JSON document. */
   async function whole(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
-    const { id, fresh } = await start(dialect, asked, request)
-    if (!fresh) await requireThere(id)
+    const { id, fresh, stays } = await start(dialect, asked, request)
     const reply = replies.get(id)
     const leave = reply?.join()
+    const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
     try {
-      const { answer, error } = await collect(store.read(id, { after: 0, signal: request.signal }))
+      const { answer, error } = await collect(store.read(id, { after: 0, signal: limit.signal }))
+      if (!answer && !error && limit.signal.aborted && !request.signal.aborted) throw unfinished()
       const stopped = new ChatError('cancelled', 'The reply was stopped.')
       const document = answer && dialect.toDocument?.(answer)
       const failure = reply?.failure ?? (error && errorOf(error)) ?? stopped
@@ -139,12 +140,18 @@ export function createService(options: ServiceOptions): Service {
       const result = document ? json(200, document, head) : dialect.refuse(failure, head)
       return reply ? { ...result, settled: reply.settled } : result
     } finally {
-      if (fresh && request.signal.aborted && reply) await abandon(reply)
-      await leave?.(!request.signal.aborted)
+      limit.lift()
+      if (request.signal.aborted && reply && !stays) await abandon(reply)
+      await leave?.(!limit.signal.aborted)
     }
   }
 
-  async function start(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<Started> {
+  /** `stays`: leaving before the answer is not the end of it. */
+  async function start(
+    dialect: Dialect,
+    asked: DialectRequest,
+    request: HttpRequest,
+  ): Promise<Started & { readonly stays: boolean }> {
     const chat = prepare(asked.chat)
     const policy = readPolicy(request, urlOf(request))
     const key = await readKey(request, asked)
@@ -152,7 +159,11 @@ export function createService(options: ServiceOptions): Service {
     const { chatId, continues } = asked
     const { remainingMs } = request
     const lingerMs = lingerOf(policy, dialect)
-    return replies.start(chat, { owner: ownerOf(request), key, remainingMs, lingerMs, chatId, continues })
+    const owner = ownerOf(request)
+    const started = await replies.start(chat, { owner, key, remainingMs, lingerMs, chatId, continues })
+    if (!started.fresh) await requireThere(started.id)
+    // Who asked under a key can come back without an id.
+    return { ...started, stays: !started.fresh || key !== undefined || policy === 'continue' }
   }
 
   function lingerOf(policy: DisconnectPolicy | undefined, dialect: Dialect): number {
@@ -174,8 +185,11 @@ export function createService(options: ServiceOptions): Service {
   }
 
   async function find(id: string, request: HttpRequest): Promise<ReplyState | undefined> {
-    const state = await store.state(id)
-    return state?.owner === ownerOf(request) ? state : undefined
+    const owner = ownerOf(request)
+    const state = await store.state(id, owner)
+    if (state?.owner !== owner) return undefined
+    if (state.lost) throw new ChatError('gone', 'A part of this reply was lost.')
+    return state
   }
 
   async function require(id: string, request: HttpRequest): Promise<ReplyState> {
@@ -247,9 +261,14 @@ function headersOf(id: string, reply: Reply | undefined): Readonly<Record<string
   return { 'x-reply-id': id, ...(reply?.upstream === undefined ? {} : { 'x-upstream': reply.upstream }) }
 }
 
-/** Gone before there was anything to come back for. */
+/** Gone before there was anything to come back for, unless somebody else came meanwhile. */
 async function abandon(reply: Reply): Promise<void> {
-  await reply.stop(leftEarly())
+  if (reply.readers <= 1) await reply.stop(leftEarly())
+}
+
+function unfinished(): ChatError {
+  const text = 'The answer is still being written. Ask again under the same key.'
+  return new ChatError('deadline', text, { retryAfterMs: 1000 })
 }
 
 function leftEarly(): ChatError {

@@ -260,6 +260,8 @@ export interface ReplyState {
   readonly owner: string
   /** The last one, where it is terminal. */
   readonly terminal?: ChatDelta | undefined
+  /** Whether a part of it was lost: nobody can be told that the rest is all. */
+  readonly lost?: boolean | undefined
 }
 
 /** What is asked of the producer of a reply: to end it; or to end it as soon as nobody reads it. */
@@ -317,8 +319,11 @@ export interface StreamStore {
    * last. Ends without a word when `signal` aborts. @throws `not-found`, or `gone` if it is lost while being read.
    */
   read(id: string, options: { readonly after: number; readonly signal: AbortSignal }): Batches
-  /** Undefined when there is no such reply, or none any more. */
-  state(id: string): ReplyState | undefined | Promise<ReplyState | undefined>
+  /**
+   * Undefined when there is no such reply, or none any more. For anybody but its `owner`, where that is given, it takes
+   * as long, and fails as well, as for a reply that there is not.
+   */
+  state(id: string, owner?: string): ReplyState | undefined | Promise<ReplyState | undefined>
   /**
    * Asks something of a reply's producer, wherever that is. `stop` resolves when the reply is sealed: where its
    * producer does not answer it is sealed without it.

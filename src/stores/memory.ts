@@ -1,5 +1,6 @@
 import { ChatError } from '../errors.ts'
 import { createLog, extend, lengthOf, type Log, readLog, terminalOf } from '../log.ts'
+import { sizeOf } from '../size.ts'
 import type { Ask, Binding, ChatDelta, CreateOptions, ReplyState, StreamStore } from '../types.ts'
 
 export interface MemoryStoreOptions {
@@ -79,7 +80,7 @@ export function createMemoryStore({
       if (log.sealed) return terminalOf(log)
       const from = log.deltas.length
       extend(log, deltas)
-      for (let at = from; at < log.deltas.length; at++) entry.bytes += sizeOf(log.deltas[at]!)
+      for (let at = from; at < log.deltas.length; at++) entry.bytes += OBJECT_LENGTH + sizeOf(log.deltas[at]!)
       if (log.sealed) {
         entry.sealedAt = now()
         sealed.set(id, entry)
@@ -154,18 +155,5 @@ function sealing(log: Log): Promise<void> {
   })
 }
 
-// Characters it holds, plus what the object itself costs, roughly.
-function sizeOf(delta: ChatDelta): number {
-  switch (delta.type) {
-    case 'text':
-    case 'reasoning':
-    case 'refusal':
-      return 64 + delta.text.length
-    case 'tool-call':
-      return 128 + delta.arguments.length
-    case 'source':
-      return 128 + delta.url.length
-    default:
-      return 256
-  }
-}
+/** Characters that an object takes beside what it says, roughly. */
+const OBJECT_LENGTH = 64

@@ -106,16 +106,45 @@ describe('replay', () => {
     expect(bytes).toMatch(/^id: 1\n.+\n\nid: 2\n.+\n\ndata: \{"type":"error","code":"log-incomplete".+\n\n$/)
   })
 
-  test('writes what arrived together in one piece, of about 64 KiB at most', async () => {
-    const { read } = logOf(start, ...Array.from({ length: 5000 }, (_, i) => text(String(i))), finish)
+  test.each([
+    ['ASCII', 'x'.repeat(30)],
+    ['three bytes a character', '漢字'.repeat(20)],
+    ['pairs', '😀'.repeat(33)],
+    ['one delta larger than all', '😀漢x'.repeat(100_000)],
+  ])('writes what arrived together in pieces of at most 64 KiB: %s', async (name, word) => {
+    const count = name.startsWith('one') ? 1 : 5000
+    const { read } = logOf(start, ...Array.from({ length: count }, () => text(word)), finish)
 
     const pieces = await all(replay(read(), { after: 0, encode }))
 
-    expect(pieces.length).toBeGreaterThan(2)
-    for (const piece of pieces) expect(piece.length).toBeLessThan(64 * 1024 + 100)
-    for (const piece of pieces.slice(0, -1)) expect(piece.length).toBeGreaterThanOrEqual(64 * 1024)
-    for (const piece of pieces) expect(piece.endsWith('\n\n')).toBe(true)
-    expect(deltasIn(pieces.join(''))).toHaveLength(5002)
+    const sizes = pieces.map((piece) => new TextEncoder().encode(piece).length)
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(64 * 1024)
+    // Each as it would be on the wire: no character is cut in two.
+    expect(new TextDecoder().decode(Buffer.concat(pieces.map((piece) => Buffer.from(piece))))).toBe(
+      pieces.join(''),
+    )
+    expect(deltasIn(pieces.join(''))).toEqual([
+      start,
+      ...Array.from({ length: count }, () => text(word)),
+      finish,
+    ])
+    expect(pieces.length).toBeLessThan(sizes.reduce((a, b) => a + b) / 20_000 + 2)
+  })
+
+  test('keeps the fault of an encoder to its reader', async () => {
+    const { store, read } = logOf(start)
+    const broken = (delta: ChatDelta): string => {
+      if (delta.type === 'text') throw new Error('broken')
+      return encode(delta, 1)
+    }
+    const mine = all(replay(read(), { after: 0, encode: broken }))
+    const other = all(replay(read(), { after: 0, encode }))
+    await Promise.resolve()
+
+    expect(store.append('r', [text('a'), finish])).toBeUndefined()
+
+    expect((await mine).join('')).toMatch(/"code":"internal"/)
+    expect(deltasIn((await other).join(''))).toEqual([start, text('a'), finish])
   })
 
   test('sends its preamble at once, before anything is in the log', async () => {
@@ -161,6 +190,16 @@ describe('replay', () => {
     await frames.return?.()
 
     expect(onEnd.mock.calls).toEqual([[true]])
+  })
+
+  test('does not take for read what was only handed out', async () => {
+    const onEnd = vi.fn<(toTheEnd: boolean) => void>()
+    const frames = replay(logOf(start, finish).read(), { after: 0, encode, onEnd })
+
+    await frames.next()
+    await frames.return?.()
+
+    expect(onEnd.mock.calls).toEqual([[false]])
   })
 
   test('tells that its reader has left, also while it waits', async () => {

@@ -25,6 +25,8 @@ export interface CommandsOptions {
   readonly instance: string
   readonly leaseMs: number
   readonly retentionMs: number
+  /** How much longer than its reply a name lives: a repeated request is no new question then. */
+  readonly namesMs: number
 }
 
 /** What a producer hears: how long the log is, what is asked of it, when it was last read elsewhere; or how it ended. */
@@ -66,14 +68,18 @@ const producerLost: ChatDelta = {
   retryable: true,
 }
 
-/** How much longer than its reply a name lives: an hour in which a repeated request is not a new question. */
-const NAME_MS = 3_600_000
-
 /** Time enough for a producer to say that it is alive, when Redis is back: it tries several times a second. */
 const MAX_LATE_MS = 700
 
 /** Puts the store's verbs into words of Redis. */
-export function createCommands({ link, prefix, instance, leaseMs, retentionMs }: CommandsOptions): Commands {
+export function createCommands({
+  link,
+  prefix,
+  instance,
+  leaseMs,
+  retentionMs,
+  namesMs,
+}: CommandsOptions): Commands {
   // Both together are a lease: it runs out, and then somebody has to see that its producer stays away.
   const lateMs = Math.min(leaseMs / 2, MAX_LATE_MS)
   const untilLateMs = String(Math.ceil(leaseMs - lateMs))
@@ -129,13 +135,13 @@ export function createCommands({ link, prefix, instance, leaseMs, retentionMs }:
       const args = [reading ? '1' : '0', JSON.stringify(producerLost), ttl, channelOf(id), late]
       const [status, length, sealed, owner, last] = toList(await run(scripts.look, keysOf(id), args))
       if (status !== 'ok') return undefined
-      // The hash outlived its log, or a part of it: nobody can be told that this is all.
-      if (Number(sealed) > Number(length)) throw lost()
       return {
         length: Number(length),
         sealed: Number(sealed) > 0,
         owner: String(owner),
         terminal: last === '' ? undefined : parse(String(last)),
+        // The hash outlived its log, or a part of it.
+        lost: Number(sealed) > Number(length),
       }
     },
 
@@ -163,7 +169,7 @@ export function createCommands({ link, prefix, instance, leaseMs, retentionMs }:
 
     async claim(name, binding, replace) {
       const key = await keyOfName(name)
-      const life = String(retentionMs + leaseMs + NAME_MS)
+      const life = String(retentionMs + leaseMs + namesMs)
       const args = ['SET', key, JSON.stringify(binding), ...(replace ? [] : ['NX']), 'GET', 'PX', life]
       const before = toBinding(await link.command(args))
       // The same claim, which a link has sent again because its answer was lost.

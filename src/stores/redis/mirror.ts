@@ -88,6 +88,7 @@ export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }:
     if (!state)
       throw known ? lost() : new ChatError('not-found', 'There is no reply with this id, or none any more.')
     known = true
+    if (state.lost) throw lost()
     if (state.sealed && state.length <= length) endAt(state.length)
     return state.length > length
   }

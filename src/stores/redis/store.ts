@@ -11,6 +11,8 @@ export interface RedisStoreOptions {
   readonly retentionMs?: number | undefined
   /** How long a producer that is not heard of is taken for alive, in milliseconds. Default 15000. */
   readonly leaseMs?: number | undefined
+  /** How much longer than that a name lives, in milliseconds: at least as long as a reply may take. Default an hour. */
+  readonly namesMs?: number | undefined
   /** Begins every key and channel. Default `deltarelay`. */
   readonly prefix?: string | undefined
   /**
@@ -35,6 +37,8 @@ interface Written {
 
 /** How long a producer elsewhere has to end a reply that somebody stops, before it is ended without it. */
 const STOP_WAIT_MS = 1000
+/** How long Redis has to say when a reply was last read elsewhere. */
+const READ_WAIT_MS = 300
 /** How long a reply that is in no log can still be picked up by the reader it was made for. */
 const UNKEPT_MS = 60_000
 
@@ -44,6 +48,7 @@ const UNKEPT_MS = 60_000
  */
 export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {}): RedisStore {
   const { retentionMs = 600_000, leaseMs = 15_000, prefix = 'deltarelay', down = 'fail' } = options
+  const { namesMs = 3_600_000 } = options
   const instance = toBase64Url(crypto.getRandomValues(new Uint8Array(9)))
   const commands = createCommands({
     link,
@@ -51,11 +56,12 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     instance,
     leaseMs,
     retentionMs: Math.max(1000, retentionMs),
+    namesMs,
   })
   const written = new Map<string, Written>()
-  const unkept = new Map<string, { readonly log: Log; readonly since: number }>()
+  const unkept = new Map<string, { readonly log: Log; readonly owner: string; readonly since: number }>()
   const mirrors = new Map<string, Mirror>()
-  const renewTicks = Math.floor(Math.min(leaseMs / 4, link.subscribe ? 1000 : 400) / TICK_MS)
+  const renewTicks = Math.max(1, Math.floor(Math.min(leaseMs / 4, link.subscribe ? 1000 : 400) / TICK_MS))
   let ticking: ReturnType<typeof setInterval> | undefined
   let ticks = 0
   let listening: Promise<() => void> | undefined
@@ -136,7 +142,7 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
       } catch (error) {
         if (error instanceof ChatError) throw error
         if (down === 'fail') throw unavailable(error)
-        unkept.set(id, { log: createLog(), since: performance.now() })
+        unkept.set(id, { log: createLog(), owner: options.owner ?? '', since: performance.now() })
         return false
       }
       write(id, options)
@@ -171,12 +177,13 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
       return reader
     },
 
-    state(id) {
-      const entry = written.get(id)
+    state(id, asker) {
+      const { log, owner } = written.get(id) ?? unkept.get(id) ?? {}
+      if (!log || owner === undefined || (asker !== undefined && asker !== owner)) {
+        return reached(commands.look(id, false))
+      }
       // Nobody but its first reader is told of a reply that is in no log.
       if (unkept.has(id)) return undefined
-      if (!entry) return reached(commands.look(id, false))
-      const { log, owner } = entry
       return { length: lengthOf(log), sealed: log.sealed, owner, terminal: terminalOf(log) }
     },
 
@@ -190,7 +197,11 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
     async readAgoMs(id) {
       const uplink = written.get(id)?.uplink
-      await uplink?.renew()
+      // Where Redis does not say it at once, what it said last has to do.
+      let timer: ReturnType<typeof setTimeout> | undefined
+      const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, READ_WAIT_MS)))
+      await Promise.race([uplink?.renew(), late])
+      clearTimeout(timer)
       return uplink?.readAgoMs
     },
 

@@ -34,6 +34,16 @@ export const TICK_MS = 100
 const GROUP_LENGTH = 500
 const GROUP_BYTES = 256 * 1024
 
+/** The end of a reply on its way into the log. */
+interface Closing {
+  readonly terminal: ChatDelta
+  readonly since: number
+  readonly settle: (end: ChatDelta | undefined) => void
+}
+
+/** How long an end that claims nothing is held back when Redis does not take it, in milliseconds. */
+const END_WAIT_MS = 1000
+
 /** What the readers here are told when the end could not be kept: they have seen everything, but nobody will again. */
 const incomplete: ChatDelta = {
   type: 'error',
@@ -53,7 +63,7 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
   const pending: ChatDelta[] = []
   /** Deltas that are known to be in Redis. */
   let kept = start ? 1 : 0
-  let closing: { terminal: ChatDelta; since: number; settle(end: ChatDelta | undefined): void } | undefined
+  let closing: Closing | undefined
   let closed: Promise<ChatDelta | undefined> | undefined
   let sending = false
   let renewing: Promise<void> | undefined
@@ -84,12 +94,19 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
     onDone()
   }
 
-  /** The end did not get into the log. Only `finish` says something that is not true then. */
+  /** Whether an end says that everything is in the log. */
+  function claimsAll({ terminal }: Closing): boolean {
+    return terminal.type === 'finish' && terminal.reason !== 'cancelled'
+  }
+
+  /** The end did not get into the log. Only one that claims all says something that is not true then. */
   function giveUp(): void {
     if (!closing) return
     const { terminal } = closing
-    const claimsAll = terminal.type === 'finish' && terminal.reason !== 'cancelled'
-    finish(toUnkept(claimsAll ? incomplete : terminal), { instead: claimsAll })
+    const instead = claimsAll(closing)
+    // Others may still hear of it, when Redis is only slow.
+    if (!instead) commands.ask(id, 'stop', terminal).catch(() => {})
+    finish(toUnkept(instead ? incomplete : terminal), { instead })
   }
 
   /** Takes an answer, to what was just sent where it is `sent`: then an end that is not ours is somebody else's. */
@@ -142,8 +159,7 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
         // Redis is away, or full.
         late = true
         show()
-        if (closing && performance.now() - closing.since >= leaseMs) giveUp()
-        else await new Promise((resolve) => setTimeout(resolve, waitMs * (0.5 + Math.random())))
+        await new Promise((resolve) => setTimeout(resolve, waitMs * (0.5 + Math.random())))
         waitMs = Math.min(1000, waitMs * 2)
       }
     }
@@ -203,6 +219,9 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
         show()
       }
       shownBefore = pending.length > 0 ? lengthOf(log) : undefined
+      if (!closing) return
+      const waitMs = claimsAll(closing) ? leaseMs : Math.min(END_WAIT_MS, leaseMs)
+      if (performance.now() - closing.since >= waitMs) giveUp()
     },
 
     renew,
