@@ -1,4 +1,4 @@
-import { ChatError } from './errors.ts'
+import { partLost } from './ends.ts'
 import { type Batches, type ChatDelta, isTerminal, type OnBatch, type OnOver } from './types.ts'
 
 /** The deltas of one reply as far as this process has them, and who waits for more. */
@@ -62,11 +62,6 @@ export function isUnkept(delta: ChatDelta): boolean {
   return isTerminal(delta) && unkept.has(delta)
 }
 
-/** The log ended before what a reader says it has: an end that is none of its own. */
-function shortened(): ChatError {
-  return new ChatError('gone', 'A part of this reply was lost.')
-}
-
 export interface ReadOptions {
   /** At least the log's `base`. */
   readonly after: number
@@ -98,7 +93,7 @@ export function readLog(log: Log, { after, signal, onClose }: ReadOptions): Batc
     const beyond = log.sealed && from > log.deltas.length
     const failed = !over && (!log.sealed || beyond)
     close()
-    onOver(failed ? { error: beyond ? shortened() : log.failure } : undefined)
+    onOver(failed ? { error: beyond ? partLost() : log.failure } : undefined)
   }
 
   function close(): void {

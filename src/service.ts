@@ -1,9 +1,11 @@
 import { collect } from './collect.ts'
 import { errorOf } from './chat.ts'
+import { partLost } from './ends.ts'
 import { ChatError } from './errors.ts'
 import { empty, json, readBody, stream, urlOf } from './http.ts'
 import { limitedTo } from './limited.ts'
-import { type DisconnectPolicy, ownerOf, readKey, readPolicy } from './names.ts'
+import { ownerOf, readKey } from './names.ts'
+import { type DisconnectPolicy, readPolicy } from './policy.ts'
 import type { Replies, Started } from './replies.ts'
 import { type Opening, peek } from './peek.ts'
 import { replay } from './replay.ts'
@@ -188,7 +190,7 @@ export function createService(options: ServiceOptions): Service {
     const owner = ownerOf(request)
     const state = await store.state(id, owner)
     if (state?.owner !== owner) return undefined
-    if (state.lost) throw new ChatError('gone', 'A part of this reply was lost.')
+    if (state.lost) throw partLost()
     return state
   }
 

@@ -1,7 +1,8 @@
+import { gone, stopped } from '../ends.ts'
 import { ChatError } from '../errors.ts'
 import { createLog, extend, lengthOf, type Log, readLog, terminalOf } from '../log.ts'
 import { sizeOf } from '../size.ts'
-import type { Ask, Binding, ChatDelta, CreateOptions, ReplyState, StreamStore } from '../types.ts'
+import type { Ask, Binding, CreateOptions, ReplyState, StreamStore } from '../types.ts'
 
 export interface MemoryStoreOptions {
   /** How long a sealed reply can be read, in milliseconds. Default ten minutes. */
@@ -136,11 +137,6 @@ export function createMemoryStore({
   }
   return store
 }
-
-/** What ends a log that is not there any more. */
-const gone: ChatDelta = { type: 'error', code: 'gone', message: 'The reply was lost.', retryable: false }
-
-const stopped: ChatDelta = { type: 'finish', reason: 'cancelled' }
 
 /** Resolves when the log is sealed. */
 function sealing(log: Log): Promise<void> {

@@ -1,4 +1,4 @@
-import { ChatError } from '../../errors.ts'
+import { partLost } from '../../ends.ts'
 import { digest } from '../../names.ts'
 import type { Ask, Binding, ChatDelta, CreateOptions, ReplyState } from '../../types.ts'
 import * as scripts from './scripts.ts'
@@ -162,7 +162,7 @@ export function createCommands({
       ])
       return toList(reply).map((entry, index) => {
         const [entryId, fields] = toList(entry)
-        if (entryId !== `${after + 1 + index}-0`) throw lost()
+        if (entryId !== `${after + 1 + index}-0`) throw partLost()
         return parse(String(toList(fields)[1]))
       })
     },
@@ -215,8 +215,4 @@ function toList(reply: unknown): readonly unknown[] {
 /** Our own words again. */
 function parse(text: string): ChatDelta {
   return JSON.parse(text) as ChatDelta
-}
-
-function lost(): ChatError {
-  return new ChatError('gone', 'A part of this reply was lost.')
 }

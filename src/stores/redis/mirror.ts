@@ -1,3 +1,4 @@
+import { partLost } from '../../ends.ts'
 import { ChatError } from '../../errors.ts'
 import { createLog, extend, fail, lengthOf, type Log } from '../../log.ts'
 import type { Commands, RedisLink } from './commands.ts'
@@ -86,16 +87,18 @@ export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }:
     const state = await commands.look(id, true)
     const length = lengthOf(log)
     if (!state)
-      throw known ? lost() : new ChatError('not-found', 'There is no reply with this id, or none any more.')
+      throw known
+        ? partLost()
+        : new ChatError('not-found', 'There is no reply with this id, or none any more.')
     known = true
-    if (state.lost) throw lost()
+    if (state.lost) throw partLost()
     if (state.sealed && state.length <= length) endAt(state.length)
     return state.length > length
   }
 
   /** The log is sealed here: for a reader who has it all already there is no more, any other has lost something. */
   function endAt(length: number): void {
-    if (length !== log.base || log.deltas.length > 0) throw lost()
+    if (length !== log.base || log.deltas.length > 0) throw partLost()
     log.sealed = true
     extend(log, [])
   }
@@ -147,10 +150,6 @@ export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }:
       }
     },
   }
-}
-
-function lost(): ChatError {
-  return new ChatError('gone', 'A part of this reply was lost.')
 }
 
 function unreachable(cause: unknown): ChatError {

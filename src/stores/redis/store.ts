@@ -1,3 +1,4 @@
+import { gone, stopped } from '../../ends.ts'
 import { ChatError } from '../../errors.ts'
 import { createLog, extend, lengthOf, type Log, readLog, terminalOf } from '../../log.ts'
 import { toBase64Url } from '../../names.ts'
@@ -222,9 +223,6 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     },
   }
 }
-
-const stopped: ChatDelta = { type: 'finish', reason: 'cancelled' }
-const gone: ChatDelta = { type: 'error', code: 'gone', message: 'The reply was lost.', retryable: false }
 
 /** What a log ends with that somebody else ended. */
 async function ended(looking: Promise<ReplyState | undefined>): Promise<ChatDelta> {
