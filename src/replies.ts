@@ -65,6 +65,8 @@ export interface Started {
   readonly fresh: boolean
   /** False when its log is kept here alone, for its first readers. */
   readonly kept: boolean
+  /** Where it is produced here; one that has just been started may be over already. */
+  readonly reply: Reply | undefined
 }
 
 /** Keeps count of the replies produced here, and ends them all when `signal` aborts. */
@@ -101,7 +103,7 @@ export function createReplies(options: RepliesOptions): Replies {
     }
   }
 
-  function produce(id: string, request: ChatRequest, options: Entered): void {
+  function produce(id: string, request: ChatRequest, options: Entered): Reply {
     const { owner, remainingMs = Infinity, lingerMs: ownLingerMs = lingerMs, chatId, continues } = options
     const { start } = options
     const watch = onFinish && watchReply({ id, request, chatId, now, onFinish, report })
@@ -138,6 +140,7 @@ export function createReplies(options: RepliesOptions): Replies {
       },
     })
     running.set(id, reply)
+    return reply
   }
 
   async function refuseLate(
@@ -202,7 +205,7 @@ export function createReplies(options: RepliesOptions): Replies {
   }
 
   function requireSame(id: string, note: string | undefined, key: RequestKey): Started {
-    if (note === key.note) return { id, fresh: false, kept: true }
+    if (note === key.note) return { id, fresh: false, kept: true, reply: running.get(id) }
     const text = 'This Idempotency-Key was used for another request. Use a new key for a new question.'
     throw new ChatError('idempotency-mismatch', text, { param: 'Idempotency-Key' })
   }
@@ -230,8 +233,7 @@ export function createReplies(options: RepliesOptions): Replies {
     const entered = { ...options, start, before: kept ? await enterChat(id, options) : undefined }
     // The shutdown came while the store was busy: nobody shall wait for this log.
     if (refusing) throw await refuseLate(id, request, entered, refusing)
-    produce(id, request, entered)
-    return { id, fresh: true, kept }
+    return { id, fresh: true, kept, reply: produce(id, request, entered) }
   }
 
   /** Makes room by ending what the same conversation has left behind. */

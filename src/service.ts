@@ -76,8 +76,7 @@ export function createService(options: ServiceOptions): Service {
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
     requireStreaming()
-    const { id, fresh, kept, stays } = await start(dialect, asked, request)
-    const reply = replies.get(id)
+    const { id, fresh, kept, stays, reply } = await start(dialect, asked, request)
     const leave = reply?.join()
     const settled = reply?.settled
     const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
@@ -128,8 +127,7 @@ export function createService(options: ServiceOptions): Service {
 
   /** Answers with the whole answer as one JSON document. */
   async function whole(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
-    const { id, fresh, stays } = await start(dialect, asked, request)
-    const reply = replies.get(id)
+    const { id, fresh, stays, reply } = await start(dialect, asked, request)
     const leave = reply?.join()
     const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
     try {

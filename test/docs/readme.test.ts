@@ -2,6 +2,8 @@ import { once } from 'node:events'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { describeRedis } from '../redis/gate.ts'
+import { startRedis } from '../redis/server.ts'
 import { type Simulator, startSimulator } from '../../simulator/index.ts'
 
 const root = new URL('../../', import.meta.url)
@@ -79,6 +81,32 @@ test('the Express example streams below its path', async () => {
   )
 
   expect(body).toContain('"type":"finish","reason":"stop"')
+})
+
+describeRedis('with a Redis', () => {
+  test('the example of a shared store gives a reply to its owner, and to nobody else', async () => {
+    const redis = await startRedis()
+    const { port } = new URL(await freeAddress())
+    const env = { PORT: port, OPENAI_API_KEY: 'test', OPENAI_BASE_URL: simulator.url, REDIS_URL: redis.url }
+    const child = spawn(process.execPath, ['examples/redis.mjs'], {
+      cwd: root,
+      env: { PATH: process.env['PATH'], ...env },
+      stdio: 'inherit',
+    })
+    children.push(child)
+    const url = `http://127.0.0.1:${port}`
+    const asked = await eventually(() => fetch(`${url}/stream?prompt=hi`, { headers: { 'x-user': 'ann' } }))
+    await asked.text()
+
+    const read = async (user: string) =>
+      (await fetch(`${url}/chat/${asked.headers.get('x-reply-id')}`, { headers: { 'x-user': user } })).status
+
+    expect([await read('ann'), await read('bob')]).toEqual([200, 404])
+    expect(await redis.command(['KEYS', 'deltarelay:*'])).not.toEqual([])
+    child.kill()
+    await once(child, 'exit')
+    await redis.stop()
+  })
 })
 
 test('the example of tools answers with what its tool said, and tells of the reply', async () => {
