@@ -9,7 +9,7 @@ export default defineConfig({
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
     testTimeout: 30_000,
     hookTimeout: 120_000,
-    // Two cores: tests that start real servers, browsers and runtimes disturb each other beyond that.
-    maxWorkers: 2,
+    // Two cores, and half of the tests wait for real servers, browsers and runtimes most of their time.
+    maxWorkers: 3,
   },
 })

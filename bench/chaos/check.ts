@@ -46,7 +46,8 @@ export function check(history: History, faults: readonly Fault[]): Judgement {
       if (expected && JSON.stringify(expected) === JSON.stringify(delta)) return
       return found('false-finish', at, `seq ${seq} is ${show(delta)} and should be ${show(expected)}`)
     }
-    if (seq === undefined) found('wrong', at, 'a finish without an id')
+    // An end that Redis did not take in time is for the readers of its producer alone.
+    if (seq === undefined) need('unkept', at, 'a finish without an id', found)
     if (delta['raw'] === 'abandoned') {
       if (history.abandoned || unreadMs(history, at) > LINGER_MS - 300)
         return void allowed.push({ what: 'cancelled: abandoned', because: 'left' })
@@ -81,7 +82,14 @@ export function check(history: History, faults: readonly Fault[]): Judgement {
     if (end.how === 'unexpected') return found('wrong', end.at, end.what)
     if (end.how === 'lost') {
       const cursor = sightings.at(-1)?.seq ?? 0
-      return need(end.what, end.at, `told ${end.what} at cursor ${cursor}, by ${end.instance}`, found)
+      // So is the model's own failure then.
+      const unkept = end.what.startsWith('upstream-') && ['cut', 'error'].includes(history.script.ending)
+      return need(
+        unkept ? 'unkept' : end.what,
+        end.at,
+        `told ${end.what} at cursor ${cursor}, by ${end.instance}`,
+        found,
+      )
     }
     if (end.how === 'refused') {
       if (end.what.startsWith('upstream-') && history.script.ending === 'refused') {

@@ -21,6 +21,7 @@ const reasons: Readonly<Record<string, readonly Kind[]>> = {
   '409': ['kill', ...storeFaults],
   '204': ['kill', ...storeFaults],
   abandoned: storeFaults,
+  unkept: storeFaults,
 }
 
 /** How long before a rollback something may have been written that it takes back. */

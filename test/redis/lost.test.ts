@@ -177,7 +177,7 @@ describeRedis('what Redis has lost', () => {
 
       await redis.command(['DEL', keysOf('r')[0]])
 
-      expect(await codeOf(() => there.store.state('r'))).toBe('gone')
+      expect(await there.store.state('r')).toMatchObject({ lost: true })
       expect(await soon(reading(there.store, 'r').ended)).toBe('gone')
       expect(await soon(reading(there.store, 'r', 3).ended)).toBe('gone')
     })
