@@ -41,6 +41,7 @@ export function openRedis({
     down: redisDown,
     prefix: redisPrefix,
     namesMs: Math.max(NAMES_MS, totalTimeoutMs),
+    writesLate: !freezes,
   })
 }
 

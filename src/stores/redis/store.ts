@@ -14,6 +14,11 @@ export interface RedisStoreOptions {
   readonly leaseMs?: number | undefined
   /** How much longer than that a name lives, in milliseconds: at least as long as a reply may take. Default an hour. */
   readonly namesMs?: number | undefined
+  /**
+   * Whether an end that Redis did not take within a second may still be written, for a lease, after the readers here were
+   * told. Not on a platform that freezes the process. Default true.
+   */
+  readonly writesLate?: boolean | undefined
   /** Begins every key and channel. Default `deltarelay`. */
   readonly prefix?: string | undefined
   /**
@@ -49,7 +54,7 @@ const UNKEPT_MS = 60_000
  */
 export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {}): RedisStore {
   const { retentionMs = 600_000, leaseMs = 15_000, prefix = 'deltarelay', down = 'fail' } = options
-  const { namesMs = 3_600_000 } = options
+  const { namesMs = 3_600_000, writesLate } = options
   const instance = toBase64Url(crypto.getRandomValues(new Uint8Array(9)))
   const commands = createCommands({
     link,
@@ -85,7 +90,8 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
   function write(id: string, { owner = '', start, onAsk = () => {} }: CreateOptions): void {
     const log = createLog()
-    const uplink = createUplink({ id, log, start, commands, leaseMs, onAsk, onDone: () => done(id) })
+    const onDone = (): void => done(id)
+    const uplink = createUplink({ id, log, start, commands, leaseMs, writesLate, onAsk, onDone })
     written.set(id, { log, owner, onAsk, uplink })
     ticking ??= setInterval(tick, TICK_MS)
     listen()

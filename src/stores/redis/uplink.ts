@@ -11,7 +11,9 @@ export interface UplinkOptions {
   readonly commands: Commands
   readonly leaseMs: number
   readonly onAsk: (ask: Ask) => void
-  /** Runs once, when the log is sealed and nothing more is sent. */
+  /** Whether an end that Redis did not take in time may still be written after its readers here were told. Default true. */
+  readonly writesLate?: boolean | undefined
+  /** Runs once, when nothing more is sent. */
   readonly onDone: () => void
 }
 
@@ -27,8 +29,9 @@ export interface Uplink {
   readonly readAgoMs: number | undefined
 }
 
-/** Readers wait for Redis for one or two of these, in milliseconds; then they go on without it. */
 export const TICK_MS = 100
+/** Readers wait for Redis for so many ticks; then they go on without it. Busy machines are late by two, now and then. */
+const PATIENT_TICKS = 3
 
 /** Deltas, and about how many characters of them, in one command. */
 const GROUP_LENGTH = 500
@@ -58,7 +61,8 @@ const incomplete: ChatDelta = {
  * they see them at once, and it gets what it missed when it is back. The end is shown only when all of it is kept; if
  * that does not succeed within a lease, `finish` becomes an `error`.
  */
-export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone }: UplinkOptions): Uplink {
+export function createUplink(options: UplinkOptions): Uplink {
+  const { id, log, start, commands, leaseMs, writesLate = true, onAsk, onDone } = options
   /** What readers do not see yet, behind what is in the log. */
   const pending: ChatDelta[] = []
   /** Deltas that are known to be in Redis. */
@@ -73,13 +77,20 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
   /** Whether Redis could not be told that the producer is alive. */
   let unheard = false
   let readAt: number | undefined
-  /** How much was shown at the last tick, where something was waiting then. */
+  /** How much was shown at the last tick, where something was waiting then; for how many ticks that is so. */
   let shownBefore: number | undefined
+  let stuck = 0
 
-  const total = (): number => lengthOf(log) + pending.length
+  /** Whether nothing more is sent: the readers here may have been told of the end before that. */
+  let done = false
+
+  /** Deltas of the reply, and those of them that are shown; an end that is in no log is neither. */
+  const shown = (): number => lengthOf(log) - (log.sealed ? 1 : 0)
+  const total = (): number => shown() + pending.length
 
   /** Shows readers what they may see, or everything up to a number. */
   function show(upTo = late || lost ? Infinity : kept): void {
+    if (log.sealed) return
     const count = Math.min(upTo, total()) - lengthOf(log)
     if (count > 0) extend(log, pending.splice(0, count))
     if (kept >= total()) late = false
@@ -87,10 +98,17 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
 
   /** Ends the log. `instead`: with another end than the producer's own; `length`: what it has before that. */
   function finish(end: ChatDelta, { instead = false, length = Infinity } = {}): void {
-    if (log.sealed) return
-    show(length)
-    extend(log, start && lengthOf(log) === 0 ? [start, end] : [end])
-    closing?.settle(instead ? end : undefined)
+    if (!log.sealed) {
+      show(length)
+      extend(log, start && lengthOf(log) === 0 ? [start, end] : [end])
+      closing?.settle(instead ? end : undefined)
+    }
+    complete()
+  }
+
+  function complete(): void {
+    if (done) return
+    done = true
     onDone()
   }
 
@@ -101,17 +119,23 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
 
   /** The end did not get into the log. Only one that claims all says something that is not true then. */
   function giveUp(): void {
-    if (!closing) return
-    const { terminal } = closing
+    if (!closing) return complete()
     const instead = claimsAll(closing)
-    // Others may still hear of it, when Redis is only slow.
-    if (!instead) commands.ask(id, 'stop', terminal).catch(() => {})
-    finish(toUnkept(instead ? incomplete : terminal), { instead })
+    finish(toUnkept(instead ? incomplete : closing.terminal), { instead })
+  }
+
+  /** The same for the readers here, who wait no longer; it may still get there, for the others. */
+  function tellEnd({ terminal, settle }: Closing): void {
+    if (log.sealed) return
+    show(Infinity)
+    extend(log, [toUnkept(terminal)])
+    settle(undefined)
+    if (!writesLate) complete()
   }
 
   /** Takes an answer, to what was just sent where it is `sent`: then an end that is not ours is somebody else's. */
   function hear(answer: Answer, keptBefore: number, sent = false): void {
-    if (log.sealed) return
+    if (done) return
     switch (answer.status) {
       case 'ok':
         if (answer.readAgoMs >= 0) readAt = performance.now() - answer.readAgoMs
@@ -139,14 +163,14 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
   function lose(): void {
     lost = true
     show()
-    giveUp()
+    if (closing) giveUp()
   }
 
   async function send(): Promise<void> {
     if (sending) return
     sending = true
     let waitMs = 50
-    while (!log.sealed && !lost && (kept < total() || closing)) {
+    while (!done && !lost && (kept < total() || closing)) {
       const deltas = nextGroup()
       const last = kept + deltas.length === total() ? closing?.terminal : undefined
       if (last) deltas.push(JSON.stringify(last))
@@ -167,7 +191,7 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
   }
 
   function renew(): Promise<void> {
-    if (lost || log.sealed) return Promise.resolve()
+    if (lost || done) return Promise.resolve()
     return (renewing ??= renewNow().finally(() => (renewing = undefined)))
   }
 
@@ -185,10 +209,10 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
 
   function nextGroup(): string[] {
     const group: string[] = []
-    const shown = lengthOf(log)
+    const seen = shown()
     let size = 0
     for (let at = kept; at < total() && group.length < GROUP_LENGTH && size < GROUP_BYTES; at++) {
-      const text = JSON.stringify(at < shown ? log.deltas[at] : pending[at - shown])
+      const text = JSON.stringify(at < seen ? log.deltas[at] : pending[at - seen])
       size += text.length
       group.push(text)
     }
@@ -213,15 +237,16 @@ export function createUplink({ id, log, start, commands, leaseMs, onAsk, onDone 
 
     tick(renews) {
       if (renews || unheard) void renew() // never rejects
-      const shown = lengthOf(log)
-      if (pending.length > 0 && shown === shownBefore) {
+      stuck = pending.length > 0 && shown() === shownBefore ? stuck + 1 : 0
+      if (stuck >= PATIENT_TICKS) {
         late = true
         show()
       }
-      shownBefore = pending.length > 0 ? lengthOf(log) : undefined
+      shownBefore = pending.length > 0 ? shown() : undefined
       if (!closing) return
-      const waitMs = claimsAll(closing) ? leaseMs : Math.min(END_WAIT_MS, leaseMs)
-      if (performance.now() - closing.since >= waitMs) giveUp()
+      const waitedMs = performance.now() - closing.since
+      if (waitedMs >= leaseMs) giveUp()
+      else if (waitedMs >= END_WAIT_MS && !claimsAll(closing)) tellEnd(closing)
     },
 
     renew,
