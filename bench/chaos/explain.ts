@@ -22,6 +22,8 @@ const reasons: Readonly<Record<string, readonly Kind[]>> = {
   '204': ['kill', ...storeFaults],
   abandoned: storeFaults,
   unkept: storeFaults,
+  // More after an end that was in no log: that end again, or the one that the log has by now.
+  '200': storeFaults,
 }
 
 /** How long before a rollback something may have been written that it takes back. */
