@@ -11,7 +11,5 @@ export default defineConfig({
     hookTimeout: 120_000,
     // Two cores: tests that start real servers, browsers and runtimes disturb each other beyond that.
     maxWorkers: 2,
-    // Real clocks, on a machine that others may use: what fails there is run once more, and is said to have been.
-    retry: process.env['CI'] ? 1 : 0,
   },
 })
