@@ -42,9 +42,9 @@ export const targetsIn = (out) => ({
     outExtension: { '.js': '.mjs' },
     target: 'node24',
     minify: true,
-    // The Redis client is larger than all the rest, and loaded only where there is a Redis.
+    // The Redis client is larger than all the rest, and loaded only where there is a Redis; proxies are as rare.
     splitting: true,
-    chunkNames: 'redis-[hash]',
+    chunkNames: 'part-[hash]',
     banner: requireBanner,
     plugins: [leanOpenAI],
   },

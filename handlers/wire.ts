@@ -1,3 +1,4 @@
+import { createNodeFetch } from '../adapters/node.ts'
 import { withCors } from '../src/cors.ts'
 import { type ChatHandler, createHandler, type HandlerOptions } from '../src/handler.ts'
 import { createMemoryStore } from '../src/stores/memory.ts'
@@ -35,12 +36,13 @@ const noAccount = { organization: null, project: null }
 function upstreamFor(options: Options): Upstream {
   const { upstreams = [], headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs, maxEventBytes } = options
   const limits = { headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs, maxEventBytes }
+  const shared = { ...limits, fetch: createNodeFetch() }
   // Servers without keys (Ollama, vLLM) still get a header, because the client insists on one.
   const { apiKey = 'none', baseURL, api } = options
   const [first, ...others] = upstreams.map(({ name, models, ...rest }) => {
-    return { name, models, upstream: createOpenAI({ ...limits, apiKey: 'none', ...noAccount, ...rest }) }
+    return { name, models, upstream: createOpenAI({ ...shared, apiKey: 'none', ...noAccount, ...rest }) }
   })
-  if (!first) return createOpenAI({ ...limits, apiKey, baseURL, api })
+  if (!first) return createOpenAI({ ...shared, apiKey, baseURL, api })
   if (others.length === 0) return renaming(first)
   return createFailover([first, ...others], { onFailover: logFailover })
 }

@@ -61,6 +61,9 @@ test('imports are found at all', () => {
   expect(read('handlers/app.ts').imports).toContain('express')
 })
 
+/** Adapters that are Node's alone. */
+const ofNode = ['adapters/node.ts', 'adapters/node-body.ts', 'adapters/proxy.ts']
+
 describe('imports go in one direction', () => {
   const pure = ['@cfworker/json-schema', 'eventsource-parser', 'openai']
 
@@ -68,8 +71,14 @@ describe('imports go in one direction', () => {
     expect(breaches(['src'], (name) => isIn(name, 'src') || pure.includes(name))).toEqual([])
   })
 
-  test('adapters know the core and each other, and no platform', () => {
-    expect(breaches(['adapters'], (name) => isIn(name, 'src', 'adapters'))).toEqual([])
+  test('adapters know the core and each other, and no platform but the one that asks over node:http', () => {
+    const platform = (name: string): boolean => /^node:|proxy/.test(name)
+    expect(
+      breaches(
+        ['adapters'],
+        (name, { path }) => isIn(name, 'src', 'adapters') || (ofNode.includes(path) && platform(name)),
+      ),
+    ).toEqual([])
   })
 
   /** Imports of types leave nothing in what is built. */
@@ -154,9 +163,9 @@ describe('a package has one place', () => {
   })
 })
 
-test('the core reads no environment, and nobody but the composition roots does', () => {
+test('the core reads no environment, and nobody but the composition roots does, proxies aside', () => {
   const readers = modules
-    .filter(({ folder }) => folder !== 'test')
+    .filter(({ folder, path }) => folder !== 'test' && !ofNode.includes(path))
     .filter(({ path }) =>
       /\bprocess\.\w|\bBuffer\.|\b__dirname\b/.test(readFileSync(join(root, path), 'utf8')),
     )

@@ -129,7 +129,7 @@ describe('the zip', () => {
   test('of the chat function holds its bundle and the page', () => {
     const names = service.files.chat.map(({ name }) => name.replace('dist/lambda/chat/', ''))
 
-    expect(names.filter((name) => !/^redis-\w+\.mjs$/.test(name)).sort()).toEqual([
+    expect(names.filter((name) => !/^part-\w+\.mjs$/.test(name)).sort()).toEqual([
       'index.mjs',
       'web/index.html',
       'web/page.css',

@@ -1,0 +1,107 @@
+import type { IncomingMessage } from 'node:http'
+import { pipeline, type Readable } from 'node:stream'
+import { constants, createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
+
+/** A body as `ReadableStream` has it, as far as `getReader()` goes. */
+export interface NodeBody {
+  getReader(): NodeBodyReader
+}
+
+export interface NodeBodyReader {
+  read(): Promise<ReadableStreamReadResult<Uint8Array>>
+  /** Gives up what is left, and the connection with it. Does nothing once the body has been read to its end. */
+  cancel(reason?: unknown): Promise<void>
+}
+
+/** Above this the connection is not read any further until somebody takes what is there. */
+const HIGH_WATER_BYTES = 64 * 1024
+
+/**
+ * Reads a response in the pieces it arrives in; what arrived together is one piece.
+ *
+ * By hand over `data` events: leaving the stream's own iterator destroys the connection, and web streams cost several
+ * times as much for each piece. Read to its end, the connection is free for the next request. Where the connection
+ * broke because `signal` aborted, that is the reason.
+ */
+export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null): NodeBody {
+  const source = decoded(message)
+  let pieces: Uint8Array[] = []
+  let bytes = 0
+  let over = false
+  let failure: Error | undefined
+  let wake: (() => void) | undefined
+
+  source.on('data', (piece: Uint8Array) => {
+    if (over) return
+    pieces.push(piece)
+    bytes += piece.length
+    if (bytes > HIGH_WATER_BYTES) source.pause()
+    wakeUp()
+  })
+  source.on('end', finish)
+  source.on('error', finish)
+  source.on('close', () => finish(new Error('The connection was closed in the middle of the body.')))
+
+  function finish(error?: Error): void {
+    if (!over) failure = error
+    over = true
+    wakeUp()
+  }
+
+  function wakeUp(): void {
+    wake?.()
+    wake = undefined
+  }
+
+  function take(): ReadableStreamReadResult<Uint8Array> {
+    if (pieces.length > 0) {
+      const value = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces, bytes)
+      pieces = []
+      if (bytes > HIGH_WATER_BYTES) source.resume()
+      bytes = 0
+      return { value, done: false }
+    }
+    if (failure) throw signal?.aborted ? signal.reason : failure
+    return { value: undefined, done: true }
+  }
+
+  const reader: NodeBodyReader = {
+    async read() {
+      // Not the piece that wakes: those that arrive with it come right behind.
+      if (pieces.length === 0 && !over) await new Promise<void>((resolve) => (wake = resolve))
+      return take()
+    },
+    async cancel() {
+      if (over) return
+      pieces = []
+      bytes = 0
+      finish()
+      message.destroy()
+    },
+  }
+  return { getReader: () => reader }
+}
+
+/** The body without the compression that the server says it has. None was asked for; some compress all the same. */
+function decoded(message: IncomingMessage): Readable {
+  const decoder = decoderFor(message.headers['content-encoding'])
+  if (!decoder) return message
+  // Its errors reach the reader as errors of the decoder.
+  return pipeline(message, decoder, () => {})
+}
+
+function decoderFor(encoding: string | undefined) {
+  // What is there is given at once: an event must not wait for the next.
+  const flush = constants.Z_SYNC_FLUSH
+  switch (encoding?.trim().toLowerCase()) {
+    case 'gzip':
+    case 'x-gzip':
+      return createGunzip({ flush, finishFlush: flush })
+    case 'deflate':
+      return createInflate({ flush, finishFlush: flush })
+    case 'br':
+      return createBrotliDecompress({ flush: constants.BROTLI_OPERATION_FLUSH })
+    default:
+      return undefined
+  }
+}
