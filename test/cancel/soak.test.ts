@@ -11,7 +11,7 @@ import type { Holding } from './soak-server.ts'
 const WARM_UP = 600
 const CYCLES = 1000
 /** Answers that are abandoned half way: `SOAK=10000` for what a day brings. */
-const ABANDONED = Number(process.env['SOAK'] ?? 1000)
+const ABANDONED = Number(process.env['SOAK'] ?? 500)
 const ABANDONED_REDIS = ABANDONED * 0.75
 const SAMPLES = 5
 const AT_ONCE = 20
