@@ -8,6 +8,7 @@ export interface NodeBody {
 }
 
 export interface NodeBodyReader {
+  /** One at a time. */
   read(): Promise<ReadableStreamReadResult<Uint8Array>>
   /** Gives up what is left, and the connection with it. Does nothing once the body has been read to its end. */
   cancel(reason?: unknown): Promise<void>
@@ -36,7 +37,7 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
     pieces.push(piece)
     bytes += piece.length
     if (bytes > HIGH_WATER_BYTES) source.pause()
-    wakeUp()
+    wake?.()
   })
   source.on('end', finish)
   source.on('error', finish)
@@ -45,31 +46,24 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
   function finish(error?: Error): void {
     if (!over) failure = error
     over = true
-    wakeUp()
-  }
-
-  function wakeUp(): void {
     wake?.()
-    wake = undefined
   }
 
-  function take(): ReadableStreamReadResult<Uint8Array> {
-    if (pieces.length > 0) {
-      const value = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces, bytes)
-      pieces = []
-      if (bytes > HIGH_WATER_BYTES) source.resume()
-      bytes = 0
-      return { value, done: false }
-    }
-    if (failure) throw signal?.aborted ? signal.reason : failure
-    return { value: undefined, done: true }
+  function take(): Uint8Array {
+    const value = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces, bytes)
+    if (bytes > HIGH_WATER_BYTES) source.resume()
+    pieces = []
+    bytes = 0
+    return value
   }
 
   const reader: NodeBodyReader = {
     async read() {
-      // Not the piece that wakes: those that arrive with it come right behind.
+      // Woken by the first piece, it goes on when all that came with it are there.
       if (pieces.length === 0 && !over) await new Promise<void>((resolve) => (wake = resolve))
-      return take()
+      if (pieces.length > 0) return { value: take(), done: false }
+      if (failure) throw signal?.aborted ? signal.reason : failure
+      return { value: undefined, done: true }
     },
     async cancel() {
       if (over) return

@@ -1,3 +1,4 @@
+import { batchesOf } from './batches.ts'
 import { ChatError, statusOf, toChatError } from './errors.ts'
 import { tell } from './report.ts'
 import type { Toolbox } from './tools.ts'
@@ -53,6 +54,14 @@ export async function* streamChat(
   request: ChatRequest,
   options: StreamChatOptions,
 ): AsyncGenerator<ChatDelta> {
+  for await (const deltas of streamBatches(request, options)) yield* deltas
+}
+
+/** The same, what arrived together in one piece. */
+export async function* streamBatches(
+  request: ChatRequest,
+  options: StreamChatOptions,
+): AsyncGenerator<readonly ChatDelta[]> {
   const { upstream, signal, id, now = Date.now, retries = 0, random = Math.random } = options
   const { onAccept, onError, onUsage, continues, tools } = options
   const start: ChatDelta = startOf({ id, model: request.model, createdAt: now(), continues })
@@ -75,19 +84,21 @@ export async function* streamChat(
   for (;;) {
     let said = false
     try {
-      for await (const delta of upstream(turn.request, { signal, onAccept })) {
-        if (!started) {
-          started = true
-          yield start
-        }
+      for await (const heard of batchesOf(upstream(turn.request, { signal, onAccept }))) {
         said = true
-        if (delta.type === 'finish') {
-          yield* turn.finish(delta)
-          break
+        const deltas: ChatDelta[] = started ? [] : [start]
+        started = true
+        for (const delta of heard) {
+          if (delta.type === 'finish') {
+            deltas.push(...turn.finish(delta))
+            break
+          }
+          const passed = turn.hear(delta)
+          if (delta.type === 'usage') tellUsage()
+          if (passed) deltas.push(passed)
         }
-        const passed = turn.hear(delta)
-        if (delta.type === 'usage') tellUsage()
-        if (passed) yield passed
+        if (deltas.length > 0) yield deltas
+        if (turn.state !== 'asking') break
       }
       if (turn.state === 'asking') {
         throw new ChatError('upstream-truncated', 'The model stopped answering before it finished.')
@@ -101,12 +112,12 @@ export async function* streamChat(
           attempt++
           continue
         }
-        return yield* lastDeltas(error)
+        return yield lastDeltas(error)
       }
     }
-    if (turn.state === 'calling') for await (const delta of turn.answer(signal)) yield delta
+    if (turn.state === 'calling') for await (const delta of turn.answer(signal)) yield [delta]
     if (turn.state === 'over') return
-    if (signal.aborted) return yield* lastDeltas()
+    if (signal.aborted) return yield lastDeltas()
     attempt = 0
   }
 }

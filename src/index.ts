@@ -18,6 +18,7 @@ export {
   type Content,
   type ContentPart,
   type CreateOptions,
+  type Deltas,
   type Fields,
   type FinishReason,
   type Handler,

@@ -1,4 +1,4 @@
-import { startOf, streamChat, terminalFor } from './chat.ts'
+import { startOf, streamBatches, terminalFor } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { type OnFinish, watchReply } from './finished.ts'
 import { chatName, type RequestKey } from './names.ts'
@@ -116,7 +116,7 @@ export function createReplies(options: RepliesOptions): Replies {
       maxBytes: maxReplyBytes,
       totalTimeoutMs: Math.max(0, Math.min(totalTimeoutMs, remainingMs)),
       produce: (signal, told) =>
-        streamChat(request, {
+        streamBatches(request, {
           upstream,
           signal,
           id,

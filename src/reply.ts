@@ -11,8 +11,8 @@ export interface ReplyOptions {
   readonly store: StreamStore
   /** What the reply begins with when it is ended before its producer said anything. */
   readonly start: ChatDelta
-  /** Makes the deltas, from `start` on; ends soon after its signal aborts, and says what no delta says. */
-  readonly produce: (signal: AbortSignal, told: Told) => AsyncIterable<ChatDelta>
+  /** Makes the deltas, from `start` on, in batches; ends soon after its signal aborts, and says what no delta says. */
+  readonly produce: (signal: AbortSignal, told: Told) => AsyncIterable<readonly ChatDelta[]>
   /** How long the reply goes on without a reader, in milliseconds. */
   readonly lingerMs: number
   /** How long the whole answer may take, in milliseconds. */
@@ -156,17 +156,13 @@ export function startReply(options: ReplyOptions): Reply {
   }
 
   async function record(): Promise<void> {
-    for await (const delta of produce(controller.signal, told)) {
+    for await (const made of produce(controller.signal, told)) {
       if (over) return
-      size += sizeOf(delta)
-      if (size > maxBytes) {
-        await stop(new ChatError('reply-too-large', `The answer grew larger than ${maxBytes} bytes.`))
-        return
-      }
-      recorded++
+      const deltas = fitting(made)
+      recorded += deltas.length
       // Goes on even so: the generator's next step cleans up after its last delta.
-      over = isTerminal(delta)
-      const appending = store.append(id, [delta])
+      over = deltas.some(isTerminal)
+      const appending = deltas.length > 0 ? store.append(id, deltas) : undefined
       const end = appending && ('then' in appending ? await appending : appending)
       if (end) {
         // Sealed already, and not from here: another instance did it, or the store lost it.
@@ -174,8 +170,21 @@ export function startReply(options: ReplyOptions): Reply {
         otherEnd(end)
         return
       }
-      tellDelta(delta)
+      for (const delta of deltas) tellDelta(delta)
+      if (size > maxBytes) {
+        await stop(new ChatError('reply-too-large', `The answer grew larger than ${maxBytes} bytes.`))
+        return
+      }
     }
+  }
+
+  /** As many of them as the reply may still have. */
+  function fitting(deltas: readonly ChatDelta[]): readonly ChatDelta[] {
+    for (const [at, delta] of deltas.entries()) {
+      size += sizeOf(delta)
+      if (size > maxBytes) return deltas.slice(0, at)
+    }
+    return deltas
   }
 
   // A log without an end would let its readers wait for ever: what could not be written is tried once more.

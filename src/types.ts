@@ -186,7 +186,13 @@ export interface ChatRequest {
  * Asks a model and yields what it says, `finish` last. Failure is thrown, best as a `ChatError`.
  * It ends soon after `signal` aborts, even while nothing arrives, and leaves nothing open behind it.
  */
-export type Upstream = (request: ChatRequest, options: UpstreamOptions) => AsyncIterable<UpstreamDelta>
+export type Upstream = (request: ChatRequest, options: UpstreamOptions) => Deltas<UpstreamDelta>
+
+/** Deltas as they come. They are read once: one by one, or in batches. */
+export interface Deltas<T> extends AsyncIterable<T> {
+  /** What arrived together in one piece: less work for whoever reads, where many arrive at once. Never empty. */
+  batches?(): AsyncIterable<readonly T[]>
+}
 
 export interface UpstreamOptions {
   readonly signal: AbortSignal

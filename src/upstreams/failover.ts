@@ -1,3 +1,4 @@
+import { batchesOf, inBatches } from '../batches.ts'
 import { ChatError, toChatError } from '../errors.ts'
 import { tell } from '../report.ts'
 import type { ChatRequest, Upstream, UpstreamDelta, UpstreamOptions } from '../types.ts'
@@ -53,7 +54,12 @@ export function createFailover(entries: readonly FailoverEntry[], options: Failo
     nameFor: toTheirName(entry.models),
   }))
 
-  return async function* ask(request, { signal, onAccept }): AsyncGenerator<UpstreamDelta> {
+  return (request, options) => inBatches(() => ask(request, options))
+
+  async function* ask(
+    request: ChatRequest,
+    { signal, onAccept }: UpstreamOptions,
+  ): AsyncGenerator<readonly UpstreamDelta[]> {
     const suitable = members.filter(({ nameFor }) => nameFor(request.model) !== undefined)
     if (suitable.length === 0) throw notServed(request.model)
     const failures: ChatError[] = []
@@ -93,20 +99,20 @@ async function* tryOne(
   request: ChatRequest,
   { signal, onAccept }: UpstreamOptions,
   attempt: Attempt,
-): AsyncGenerator<UpstreamDelta> {
+): AsyncGenerator<readonly UpstreamDelta[]> {
   const { permit } = attempt
   const asked = { ...request, model: nameFor(request.model) ?? request.model }
   let finished = false
   try {
-    for await (const delta of upstream(asked, { signal, onAccept: () => onAccept?.(name) })) {
+    for await (const deltas of batchesOf(upstream(asked, { signal, onAccept: () => onAccept?.(name) }))) {
       if (!attempt.spoken) permit.begin()
       attempt.spoken = true
-      if (delta.type === 'finish') {
+      if (deltas.some(({ type }) => type === 'finish')) {
         finished = true
         // Before it is passed on: nobody comes back for more after that.
         permit.succeed()
       }
-      yield delta
+      yield deltas
     }
     if (!finished) {
       throw new ChatError('upstream-truncated', 'The model stopped answering before it finished.')

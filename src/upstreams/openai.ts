@@ -1,6 +1,7 @@
 import OpenAI from 'openai'
+import { inBatches } from '../batches.ts'
 import { ChatError } from '../errors.ts'
-import type { ChatRequest, Fields, Upstream, UpstreamDelta } from '../types.ts'
+import type { ChatRequest, Fields, Upstream, UpstreamDelta, UpstreamOptions } from '../types.ts'
 import { createWatchdog, type Watchdog } from '../watchdog.ts'
 import { type BodyReader, readBody, withBoundedRefusals } from './body.ts'
 import { createChunkReader } from './chunk.ts'
@@ -83,7 +84,12 @@ export function createOpenAI({
   const api = apiNamed(name)
   const learned = createMemory(mannersAt(client.baseURL))
 
-  return async function* ask(request, { signal, onAccept }): AsyncGenerator<UpstreamDelta> {
+  return (request, options) => inBatches(() => ask(request, options))
+
+  async function* ask(
+    request: ChatRequest,
+    { signal, onAccept }: UpstreamOptions,
+  ): AsyncGenerator<readonly UpstreamDelta[]> {
     signal.throwIfAborted()
     const attempt = new AbortController()
     const abort = (): void => attempt.abort(signal.reason)
@@ -102,7 +108,16 @@ export function createOpenAI({
       let finishing = false
       for (let open = true; open && !parser.done;) {
         const { events, progress } = parser
-        open = await readInto(parser, bytes, attempt.signal)
+        let broken: { readonly cause: unknown } | undefined
+        try {
+          const { value, done } = await bytes.next()
+          if (done) open = false
+          else parser.feed(value)
+        } catch (cause) {
+          open = false
+          broken = { cause }
+        }
+        if (!open) endOfBody(parser, attempt.signal, broken)
         if (parser.finished && !finishing) {
           finishing = true
           watchdog.expect(USAGE_WAIT_MS, () => attempt.abort(cutShort()))
@@ -114,7 +129,7 @@ export function createOpenAI({
           // Our reader's time is not the upstream's: the clock rests while it takes what came. Beyond a finish reason
           // nothing but more of the answer winds it up again, comments above all do not.
           watchdog.hold()
-          for (const delta of deltas) yield delta
+          yield deltas
           watchdog.feed()
         }
         if (!spoken && !parser.finished && (deltas.length > 0 || parser.holding)) {
@@ -124,7 +139,7 @@ export function createOpenAI({
         if (parser.failure) throw parser.failure
       }
       watchdog.stop()
-      yield* parser.close()
+      yield parser.close()
     } catch (error) {
       throw withoutKey(error, client.apiKey ?? '')
     } finally {
@@ -234,29 +249,14 @@ function isRedirect(error: unknown): boolean {
   return false
 }
 
-/** Reads once. False at the end of the body, however it ended; what that means is the parser's to say. */
-async function readInto(parser: CompletionParser, bytes: BodyReader, signal: AbortSignal): Promise<boolean> {
-  try {
-    const { value, done } = await bytes.next()
-    if (!done) {
-      parser.feed(value)
-      return true
-    }
-    if (signal.aborted) throw signal.reason
-  } catch (cause) {
-    if (signal.aborted && (!parser.finished || parser.resumed)) throw signal.reason
-    parser.end()
-    if (parser.finished && !parser.resumed) return false
-    throw new ChatError(
-      'upstream-truncated',
-      "The connection to the model's server broke in the middle of its answer.",
-      {
-        cause,
-      },
-    )
-  }
+/** Tells the parser that the body is over, however it ended. @throws what that means, where it says something. */
+function endOfBody(parser: CompletionParser, signal: AbortSignal, broken?: ErrorOptions): void {
+  const isWhole = (): boolean => parser.finished && !parser.resumed
+  if (signal.aborted && !isWhole()) throw signal.reason
   parser.end()
-  return false
+  if (!broken || isWhole()) return
+  const message = "The connection to the model's server broke in the middle of its answer."
+  throw new ChatError('upstream-truncated', message, broken)
 }
 
 /** Reads to the end of the body, which frees the connection for the next request; gives up when it does not come. */
