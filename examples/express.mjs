@@ -1,9 +1,11 @@
 import express from 'express'
 import { createHandler, createOpenAI } from 'deltarelay'
 import { toExpress } from 'deltarelay/express'
+import { createNodeFetch } from 'deltarelay/node'
 
 const handler = createHandler({
-  upstream: createOpenAI({ apiKey: process.env.OPENAI_API_KEY }),
+  // Without `fetch` the platform's is used, which takes twice the CPU for each piece of a stream.
+  upstream: createOpenAI({ apiKey: process.env.OPENAI_API_KEY, fetch: createNodeFetch() }),
   model: 'gpt-4.1-mini',
 })
 
