@@ -1,4 +1,4 @@
-import { toChatError } from '../src/errors.ts'
+import { ChatError, toChatError } from '../src/errors.ts'
 import { failure, requirePlainText } from '../src/http.ts'
 import type { Handler, HttpReply, HttpRequest } from '../src/types.ts'
 import { type IncomingBody, readText } from './body.ts'
@@ -50,7 +50,7 @@ export function toExpress(handler: Handler, options: ExpressOptions = {}) {
   ): Promise<void> {
     // On the response, and before anything is awaited: a request's own `close` comes when its body was read.
     const gone = new AbortController()
-    const onClose = (): void => gone.abort()
+    const onClose = (): void => gone.abort(left)
     response.on('close', onClose)
     response.on('error', onClose)
     if (response.destroyed) onClose()
@@ -75,6 +75,9 @@ export function toExpress(handler: Handler, options: ExpressOptions = {}) {
     }
   }
 }
+
+/** One for all: the platform would make an error, with a stack, for every response that closes. */
+const left = new ChatError('cancelled', 'The client left.')
 
 function toRequest(request: ExpressRequest, signal: AbortSignal, bodyTimeoutMs: number): HttpRequest {
   const headers = {
@@ -110,11 +113,8 @@ async function send(
     response.end(body)
     return 'sent'
   }
-  if (!options.signal.aborted) {
-    writeHead(response, status, headers)
-    response.flushHeaders()
-  }
-  return writeFrames(response, body, options)
+  if (!options.signal.aborted) writeHead(response, status, headers)
+  return writeFrames(response, body, { ...options, flush: () => response.flushHeaders() })
 }
 
 // One by one: what is given to `writeHead` is on the wire, but not in the `getHeaders()` of serverless-http.

@@ -22,12 +22,13 @@ const agentOptions: AgentOptions = { keepAlive: true, maxSockets: Infinity, time
  */
 export function createNodeFetch(): Fetch {
   const direct = { 'http:': new HttpAgent(agentOptions), 'https:': new HttpsAgent(agentOptions) }
+  const usesProxies = Object.keys(process.env).some((name) => /_proxy$/i.test(name))
   let proxies: Promise<(target: URL) => HttpAgent | undefined> | undefined
 
   async function agentFor(url: URL): Promise<HttpAgent> {
     const { protocol } = url
     if (protocol !== 'http:' && protocol !== 'https:') throw new TypeError(`unknown scheme ${protocol}`)
-    if (!namesProxies()) return direct[protocol]
+    if (!usesProxies) return direct[protocol]
     // A piece of its own, because few need it.
     proxies ??= import('./proxy.ts').then(({ createProxies }) => createProxies(agentOptions))
     return (await proxies)(url) ?? direct[protocol]
@@ -44,10 +45,6 @@ export function createNodeFetch(): Fetch {
       throw new TypeError('fetch failed', { cause })
     }
   }
-}
-
-function namesProxies(): boolean {
-  return Object.keys(process.env).some((name) => /_proxy$/i.test(name))
 }
 
 /** Sends a request. Resolves with the head of its answer; from there on the signal ends the body. */

@@ -12,6 +12,8 @@ export interface WriteOptions {
   readonly signal: AbortSignal
   /** How long a reader may take nothing while something waits for it, in milliseconds. */
   readonly stallTimeoutMs: number
+  /** Sends what stands before the frames. It runs where the first frame does not come at once; else that takes it along. */
+  readonly flush?: (() => void) | undefined
 }
 
 /**
@@ -23,10 +25,15 @@ export async function writeFrames(
   frames: AsyncIterableIterator<string>,
   options: WriteOptions,
 ): Promise<'ended' | 'gone' | 'stalled'> {
-  const { signal } = options
+  const { signal, flush } = options
+  let flushing = flush && setTimer(flush, 0)
   try {
     while (!signal.aborted) {
       const { value, done } = await frames.next()
+      if (flushing) {
+        clearTimeout(flushing)
+        flushing = undefined
+      }
       if (done) return 'ended'
       if (signal.aborted) break
       // False means taken, but no more please.
@@ -34,6 +41,7 @@ export async function writeFrames(
     }
     return 'gone'
   } finally {
+    clearTimeout(flushing)
     await frames.return?.()
   }
 }

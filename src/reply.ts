@@ -210,7 +210,7 @@ export function startReply(options: ReplyOptions): Reply {
       over = true
       clearTimeout(deadline)
       clearTimeout(linger)
-      controller.abort()
+      controller.abort(ended)
       await settleEnd()
       await options.onEnd?.({ failure, upstream, missed: !seen && !stopped })
     }
@@ -292,6 +292,9 @@ export function startReply(options: ReplyOptions): Reply {
     join,
   }
 }
+
+/** One for all: the platform would make an error, with a stack, for every reply. */
+const ended = new ChatError('cancelled', 'The reply is over.')
 
 /** Somebody who was there so long ago on another instance may still be there. */
 const READ_MARGIN_MS = 2500

@@ -65,6 +65,9 @@ const USAGE_WAIT_MS = 2000
  */
 const DRAIN_WAIT_MS = 200
 
+/** One for all: the platform would make an error, with a stack, for every answer. */
+const over = new ChatError('cancelled', 'The answer is over.')
+
 /**
  * Asks a server that speaks OpenAI's Chat Completions API, or its Responses API.
  *
@@ -146,7 +149,7 @@ export function createOpenAI({
       if (parser?.done && bytes && !attempt.signal.aborted) await drain(bytes, attempt, watchdog)
       signal.removeEventListener('abort', abort)
       watchdog.stop()
-      attempt.abort()
+      attempt.abort(over)
     }
   }
 }
@@ -261,7 +264,7 @@ function endOfBody(parser: CompletionParser, signal: AbortSignal, broken?: Error
 
 /** Reads to the end of the body, which frees the connection for the next request; gives up when it does not come. */
 async function drain(bytes: BodyReader, attempt: AbortController, watchdog: Watchdog): Promise<void> {
-  watchdog.expect(DRAIN_WAIT_MS, () => attempt.abort())
+  watchdog.expect(DRAIN_WAIT_MS, () => attempt.abort(over))
   try {
     while (!(await bytes.next()).done);
   } catch {

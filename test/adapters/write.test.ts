@@ -148,3 +148,40 @@ test('a failing source rejects, and is left', async () => {
   await expect(writing).rejects.toThrow('broken')
   expect(written).toEqual(['a'])
 })
+
+test('what stands before the frames leaves with the first, or by itself when that is late', async () => {
+  const flush = vi.fn<() => void>()
+  const options = { signal: new AbortController().signal, stallTimeoutMs: 100, flush }
+
+  const atOnce = createSink()
+  await writeFrames(atOnce.sink, createFrames(['a', 'b']).frames, options)
+  await vi.runAllTimersAsync()
+  expect(flush).not.toHaveBeenCalled()
+  expect(vi.getTimerCount()).toBe(0)
+
+  const late = createSink()
+  async function* lateFrames() {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    yield 'a'
+  }
+  const writing = writeFrames(late.sink, lateFrames(), options)
+  await vi.advanceTimersByTimeAsync(49)
+  expect(flush).toHaveBeenCalledTimes(1)
+  expect(late.written).toEqual([])
+  await vi.advanceTimersByTimeAsync(1)
+  expect(await writing).toBe('ended')
+  expect(flush).toHaveBeenCalledTimes(1)
+})
+
+test('nothing is flushed for a reader that left before', async () => {
+  const flush = vi.fn<() => void>()
+
+  await writeFrames(createSink().sink, createFrames(['a']).frames, {
+    signal: AbortSignal.abort(),
+    stallTimeoutMs: 100,
+    flush,
+  })
+  await vi.runAllTimersAsync()
+
+  expect(flush).not.toHaveBeenCalled()
+})
