@@ -30,7 +30,7 @@ export interface Lab {
   freshServer(name: ServerName): Promise<Server>
   /** Why it cannot be had here, in a sentence. */
   missing(name: ServerName): string | undefined
-  load(job: LoadJob): Promise<Load>
+  load(job: Omit<LoadJob, 'beside'>): Promise<Load>
   hold(job: HoldJob): Promise<Held>
   release(): Promise<Held & { readonly atUs: number }>
   upstream(): Promise<UpstreamState>
@@ -103,7 +103,7 @@ export async function openLab(node: string): Promise<Lab> {
       if (name === 'redis' && !findRedis()) return 'redis-server is not installed.'
       return undefined
     },
-    load: (job) => client.call('load', job),
+    load: (job) => client.call('load', { ...job, beside: [upstream.pid, client.pid] }),
     hold: (job) => client.call('hold', job),
     release: () => client.call('release'),
     upstream: () => upstream.call('state'),

@@ -18,9 +18,13 @@ export interface LoadJob {
   readonly window?: { readonly settleMs: number; readonly ms: number } | undefined
   /** Whose use of the processor is measured. */
   readonly pids: readonly number[]
+  /** The model and the clients, which must not be what is slow. */
+  readonly beside: readonly number[]
   /** After that what is not whole has failed. */
   readonly limitMs: number
 }
+
+type Reading = Pick<Load, 'ms' | 'cpuNs' | 'besideNs'>
 
 /** What was seen of it, in what was measured; `firstMs` and problems are of all. */
 export interface Load {
@@ -28,6 +32,8 @@ export interface Load {
   readonly deltas: number
   readonly bytes: number
   readonly cpuNs: number
+  /** Of the model and the clients. */
+  readonly besideNs: number
   readonly p50: number
   readonly p99: number
   /** From a question to its first token, in milliseconds. */
@@ -37,7 +43,7 @@ export interface Load {
 
 /** Runs it. Never rejects for what a server does: that is among the problems. */
 export async function runLoad(job: LoadJob): Promise<Load> {
-  const { question, order, clients, each = 1, rampMs, window, pids, limitMs } = job
+  const { question, order, clients, each = 1, rampMs, window, pids, beside, limitMs } = job
   const firstMs: number[] = []
   const problems: Problem[] = []
   const streams = new Set<Stream>()
@@ -75,10 +81,12 @@ export async function runLoad(job: LoadJob): Promise<Load> {
 
   const limit = new AbortController()
   const everyone = Promise.all(Array.from({ length: clients }, (_, n) => client(n)))
-  let before = { at: performance.now(), cpu: cpuNs(pids) }
-  let measured = { ms: 0, cpuNs: 0 }
+  const read = (): Reading => ({ ms: performance.now(), cpuNs: cpuNs(pids), besideNs: cpuNs(beside) })
+  let before = read()
+  let measured: Reading = { ms: 0, cpuNs: 0, besideNs: 0 }
   const measure = (): void => {
-    measured = { ms: performance.now() - before.at, cpuNs: cpuNs(pids) - before.cpu }
+    const { ms, cpuNs, besideNs } = read()
+    measured = { ms: ms - before.ms, cpuNs: cpuNs - before.cpuNs, besideNs: besideNs - before.besideNs }
     measuring = false
   }
 
@@ -87,7 +95,7 @@ export async function runLoad(job: LoadJob): Promise<Load> {
       if ((await Promise.race([sleep(10), someoneEnded.then(() => 'ended')])) === 'ended') return
     }
     await sleep(settleMs)
-    before = { at: performance.now(), cpu: cpuNs(pids) }
+    before = read()
     measuring = true
     // The first that ends would leave less to do.
     await Promise.race([sleep(ms), someoneEnded])

@@ -10,7 +10,10 @@ export function printed(result: Result): string {
   const rows = measured.map((subject) => [
     subject,
     ...cells(first && ratioOf(result, subject, base, first.key), 2),
-    ...metrics.flatMap(({ key, digits }: Metric) => cells(summaryOf(result, subject, key), digits)),
+    ...metrics.flatMap(({ key, digits, medianOnly }: Metric) => {
+      const [middle, range] = cells(summaryOf(result, subject, key), digits)
+      return [middle, medianOnly ? '' : range]
+    }),
   ])
   const lines = table([head, ...rows].map((row) => row.filter((_, at) => !isEmpty(at, rows))))
   const medians = rounds.length > 1 ? `Medians of ${rounds.length} rounds.` : 'One round.'

@@ -5,6 +5,8 @@ export interface Metric {
   readonly key: string
   readonly label: string
   readonly digits: number
+  /** Printed without the range of the rounds. */
+  readonly medianOnly?: boolean
 }
 
 /** What one round of a subject gave, by the keys of the metrics; what was not measured is `null` or `NaN`. */

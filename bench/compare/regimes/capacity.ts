@@ -23,17 +23,18 @@ export const capacity: Regime = {
       metrics: [
         { key: 'streams', label: 'answers at once', digits: 0 },
         { key: 'p99', label: 'p99 ms', digits: 1 },
-        { key: 'busy', label: 'busy %', digits: 0 },
+        { key: 'busy', label: 'busy %', digits: 0, medianOnly: true },
+        { key: 'beside', label: 'model, clients %', digits: 0, medianOnly: true },
       ],
       subjects: quick ? ['deltarelay', 'tutorial'] : ['pipe', 'deltarelay', 'tutorial', 'ai-sdk'],
       rounds: Math.min(rounds, 3),
       async measure(subject) {
         const last = found.get(subject.name)
-        const guess = last ?? (quick ? 50 : (guesses[subject.name] ?? 600))
+        const guess = last ?? (quick ? 20 : (guesses[subject.name] ?? 600))
         const best = await search((streams) => carries(bench, subject, streams), {
           guess,
           stride: last === undefined ? STEP ** 4 : STEP,
-          tries: quick ? 2 : 9,
+          tries: quick ? 1 : 9,
         })
         if (best?.['streams']) found.set(subject.name, best['streams'])
         return best ?? { streams: null }
@@ -80,7 +81,7 @@ async function carries(
   const rampMs = Math.max(500, streams * (subject.name === 'ai-sdk' ? 10 : 3))
   const window = { settleMs: quick ? 200 : 1000, ms: quick ? 800 : 2000 }
   const events = Math.ceil((rampMs + window.settleMs + window.ms + 1000) / EVERY_MS)
-  const { problems, p99, ms, cpuNs, deltas } = await lab.load({
+  const { problems, p99, ms, cpuNs, besideNs, deltas } = await lab.load({
     question: server.question(subject),
     order: { events, everyMs: EVERY_MS },
     clients: streams,
@@ -92,5 +93,5 @@ async function carries(
   const wrong = problems.find(({ kind }) => kind === 'wrong')
   if (wrong) throw new Error(wrong.text)
   if (problems.length > 0 || deltas === 0 || !(p99 < LIMIT_MS)) return undefined
-  return { streams, p99, busy: (100 * cpuNs) / 1e6 / ms }
+  return { streams, p99, busy: (100 * cpuNs) / 1e6 / ms, beside: (100 * besideNs) / 1e6 / ms }
 }

@@ -7,7 +7,7 @@ export const connections: Regime = {
   id: 'connections',
   run(bench) {
     const { lab, quick, rounds } = bench
-    const job = { order: { events: 20, everyMs: 5 }, clients: CLIENTS, each: EACH, rampMs: 0 }
+    const job = { order: { events: 20, everyMs: 0 }, clients: CLIENTS, each: EACH, rampMs: 0 }
     return interleave(bench, {
       id: 'connections',
       title: 'Connections: is one to the model used again?',

@@ -7,8 +7,9 @@ export const pacedMetrics: readonly Metric[] = [
   { key: 'cpuUs', label: 'CPU µs per delta', digits: 1 },
   { key: 'p50', label: 'p50 ms', digits: 2 },
   { key: 'p99', label: 'p99 ms', digits: 1 },
-  { key: 'rate', label: 'deltas/s', digits: 0 },
-  { key: 'busy', label: 'busy %', digits: 0 },
+  { key: 'rate', label: 'deltas/s', digits: 0, medianOnly: true },
+  { key: 'busy', label: 'busy %', digits: 0, medianOnly: true },
+  { key: 'beside', label: 'model, clients %', digits: 0, medianOnly: true },
 ]
 
 /** How many answers at what pace. */
@@ -24,15 +25,16 @@ export function pacedJob(
   { quick }: { readonly quick: boolean },
 ): Pick<LoadJob, 'order' | 'clients' | 'rampMs' | 'window'> {
   const window = { settleMs: 300, ms: quick ? 500 : 1500 }
-  const rampMs = streams * 3
+  const clients = quick ? Math.ceil(streams / 2) : streams
+  const rampMs = clients * 3
   // More than is measured: a server that falls behind begins late.
   const ms = rampMs + window.settleMs + window.ms + 600
   const order = { events: Math.ceil(ms / everyMs) * group, everyMs, group }
-  return { order, clients: streams, rampMs, window }
+  return { order, clients, rampMs, window }
 }
 
 /** Nothing that was not measured is a figure. */
-export function pacedFigures({ ms, deltas, cpuNs, p50, p99 }: Load): Figures {
+export function pacedFigures({ ms, deltas, cpuNs, besideNs, p50, p99 }: Load): Figures {
   const cpu = cpuNs > 0 && deltas > 0
   return {
     cpuUs: cpu ? cpuNs / 1000 / deltas : null,
@@ -40,6 +42,7 @@ export function pacedFigures({ ms, deltas, cpuNs, p50, p99 }: Load): Figures {
     p99,
     rate: deltas / (ms / 1000),
     busy: cpu ? (100 * cpuNs) / 1e6 / ms : null,
+    beside: (100 * besideNs) / 1e6 / ms,
   }
 }
 
@@ -49,19 +52,21 @@ interface PacedRegime extends Pace {
   readonly what: string
   readonly base: SubjectName
   readonly subjects: readonly SubjectName[]
+  /** Those of a quick run. Default: all. */
+  readonly quickly?: readonly SubjectName[]
 }
 
-function paced({ streams, everyMs, group = 1, ...plan }: PacedRegime): Regime {
+function paced({ streams, everyMs, group = 1, quickly, ...plan }: PacedRegime): Regime {
   return {
     id: plan.id,
     run(bench: Bench) {
       const job = pacedJob({ streams, everyMs, group }, bench)
-      const brief = pacedJob({ streams, everyMs, group }, { quick: true })
       return interleave(bench, {
         ...plan,
+        subjects: (bench.quick && quickly) || plan.subjects,
         rounds: bench.rounds,
         metrics: pacedMetrics,
-        ...(bench.quick ? {} : { warmUp: (subject) => loadWhole(bench.lab, subject, brief) }),
+        ...(bench.quick ? {} : { warmUp: (subject) => loadWhole(bench.lab, subject, job) }),
         measure: async (subject) => pacedFigures(await loadWhole(bench.lab, subject, job)),
       })
     },
@@ -95,6 +100,7 @@ export const r2 = paced({
   what: '100 answers at once, 25 writes a second with 4 tokens each: 10,000 deltas a second.',
   base: 'pipe',
   subjects: everybody,
+  quickly: ['pipe', 'deltarelay'],
   streams: 100,
   everyMs: 40,
   group: 4,
