@@ -68,7 +68,8 @@ async function measure(): Promise<Report> {
   }
   const verdicts = quick ? [] : judge(results)
   for (const verdict of verdicts) say(verdictLine(verdict))
-  if (quick) say('A quick run asks less and for a shorter time: it shows that everything works, not how fast.')
+  if (quick)
+    say('A quick run asks less and for a shorter time: it shows that everything works, not how fast.')
   for (const failure of failures) say(`FAILED  ${failure}`)
   return { circumstances: about, results, verdicts, failures }
 }

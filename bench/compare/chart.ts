@@ -40,7 +40,9 @@ export function chart({ results, circumstances }: Report): string {
     ].join('\n')
   })
   const { node, cpu, date, command } = circumstances
-  const made = `${command} · Node ${node} · ${cpu} · ${date.slice(0, 10)} · median of ${r1.rounds.length} rounds`
+  const { length } = r1.rounds
+  const rounds = length > 1 ? `median of ${length} rounds` : 'one round'
+  const made = `${command} · Node ${node} · ${cpu} · ${date.slice(0, 10)} · ${rounds}`
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="CPU per delta relative to a raw byte pipe" font-family="system-ui, sans-serif" font-size="14" fill="${ink}">
 <text x="10" y="22" font-size="16" font-weight="600">CPU per delta, relative to a raw byte pipe (less is better)</text>
 <text x="10" y="41" font-size="12">100 answers at once, 50 tokens a second each, one token per read and write</text>

@@ -48,7 +48,7 @@ export function circumstances(
   }
   const nginx = /nginx\/(\S+)/.exec(spawnSync('nginx', ['-v'], { encoding: 'utf8' }).stderr ?? '')?.[1]
   return {
-    command: ['npm run bench', ...(args.length > 0 ? ['--', ...args] : [])].join(' '),
+    command: commandOf(args),
     date: new Date().toISOString(),
     node: spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout.trim(),
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
@@ -61,6 +61,14 @@ export function circumstances(
     rounds,
     versions: { ...dependencies, ...(nginx === undefined ? {} : { nginx }) },
   }
+}
+
+/** What to type to measure the same; where it is written to does not matter. */
+function commandOf(args: readonly string[]): string {
+  const kept = args.filter(
+    (arg, at) => !/^--(?:json|svg|node)/.test(arg) && !/^--(?:json|svg|node)$/.test(args[at - 1] ?? ''),
+  )
+  return ['npm run bench', ...(kept.length > 0 ? ['--', ...kept] : [])].join(' ')
 }
 
 /** The first line of what is printed. */
