@@ -8,8 +8,8 @@ export interface HoldJob {
   readonly question: Question
   readonly order: Order
   readonly count: number
-  /** Begun in each second. */
-  readonly perSecond: number
+  /** So many may wait for their first token: a queue that overflows would tell how fast it is, not what it holds. */
+  readonly atOnce: number
   /** `false`: they never take anything from the network. */
   readonly reads: boolean
   /** After that those without a token have failed. */
@@ -27,12 +27,14 @@ const problems: Problem[] = []
 
 /** Resolves when all have their first token, or cannot have it. */
 export async function hold(job: HoldJob): Promise<Held> {
-  const { question, order, count, perSecond, reads, limitMs } = job
-  const startedAt = performance.now()
+  const { question, order, count, atOnce, reads, limitMs } = job
+  const until = performance.now() + limitMs
   let settled = 0
+  const waiting = async (opened: number, atMost: number): Promise<void> => {
+    while (reads && opened - settled > atMost && performance.now() < until) await sleep(5)
+  }
   for (let n = 0; n < count; n++) {
-    const waitMs = startedAt + (n * 1000) / perSecond - performance.now()
-    if (waitMs > 1) await sleep(waitMs)
+    await waiting(n, atOnce - 1)
     // The model keeps one record for each.
     const own = order.trace === undefined ? order : { ...order, trace: `${order.trace}${n}` }
     const stream = openStream(createConnection({ reads }), question, own, {
@@ -45,7 +47,7 @@ export async function hold(job: HoldJob): Promise<Held> {
     })
     held.push(stream)
   }
-  while (reads && settled < count && performance.now() < startedAt + limitMs) await sleep(20)
+  await waiting(count, 0)
   return { open: held.filter(({ tokens }) => !reads || tokens > 0).length, problems: [...problems] }
 }
 

@@ -32,7 +32,7 @@ export const cancel: Regime = {
         const order = { events: 300, everyMs: 20, trace: name }
         const question = server.question(subject)
         demandWhole(
-          await lab.hold({ question, order, count: STREAMS, perSecond: 300, reads: true, limitMs: 10_000 }),
+          await lab.hold({ question, order, count: STREAMS, atOnce: STREAMS, reads: true, limitMs: 10_000 }),
         )
         await sleep(300)
         const { atUs, problems } = await lab.release()

@@ -7,6 +7,9 @@ const LIMIT_MS = 50
 /** The answer is known to so much. */
 const STEP = 1.13
 
+/** A search that takes longer ends with what it knows. */
+const SEARCH_MS = 150_000
+
 /** Where the first search of each begins. */
 const guesses: Partial<Record<SubjectName, number>> = { 'ai-sdk': 80, tutorial: 400 }
 
@@ -58,7 +61,9 @@ async function search(
   let best: Figures | undefined
   let [low, high] = [0, Infinity]
   let next = guess
+  const until = performance.now() + SEARCH_MS
   for (let n = 0; n < tries && next >= 5 && (low === 0 || high / low > STEP * 1.001); n++) {
+    if (performance.now() > until) break
     // What goes wrong once may have had another reason.
     const figures = (await carries(next)) ?? (await carries(next))
     if (figures) [low, best] = [next, figures]
@@ -78,7 +83,7 @@ async function carries(
 ): Promise<Figures | undefined> {
   progress(`capacity: ${subject.name} with ${streams} answers`)
   const server = await lab.server(subject.server)
-  const rampMs = Math.max(500, streams * (subject.name === 'ai-sdk' ? 10 : 3))
+  const rampMs = Math.max(500, streams * (subject.name === 'ai-sdk' ? 12 : 5))
   const window = { settleMs: quick ? 200 : 1000, ms: quick ? 800 : 2000 }
   const events = Math.ceil((rampMs + window.settleMs + window.ms + 1000) / EVERY_MS)
   const { problems, p99, ms, cpuNs, besideNs, deltas } = await lab.load({

@@ -47,11 +47,11 @@ async function grow({ lab }: Bench, subject: Subject, counts: readonly number[])
     for (const count of counts) {
       const question = server.question(subject)
       const order = { events: 1000, everyMs: 2000 }
-      const perSecond = subject.server === 'ai-sdk' ? 120 : 400
-      const more = { question, order, count: count - open, perSecond, reads: true, limitMs: 60_000 }
+      const more = { question, order, count: count - open, atOnce: 50, reads: true, limitMs: 120_000 }
       const held = await lab.hold(more)
       demandWhole(held)
       open = held.open
+      if (open < count) throw new Error(`Only ${open} of ${count} replies began within two minutes.`)
       figures[`kb${count}`] = ((await steady(server.pids)) - base) / 1000 / open
     }
     return figures

@@ -34,7 +34,7 @@ export const slow: Regime = {
             question: server.question(subject),
             order: { events: EVENTS, everyMs: 0 },
             count: CLIENTS,
-            perSecond: 100,
+            atOnce: CLIENTS,
             reads: false,
             limitMs: 0,
           })
