@@ -1,5 +1,6 @@
 // Builds the project and bench/NAME.ts aside from dist/, and runs that: `node bench/run.mjs NAME [--json] …`.
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import * as esbuild from 'esbuild'
@@ -8,7 +9,8 @@ const root = fileURLToPath(new URL('../', import.meta.url))
 const cache = `${root}node_modules/.cache/deltarelay/bench`
 
 const [name, ...rest] = process.argv.slice(2)
-if (name === undefined) throw new Error('Which one? `node bench/run.mjs pace`, `cold`, `log` or `chaos`.')
+if (name === undefined)
+  throw new Error('Which one? `node bench/run.mjs compare`, `pace`, `cold`, `log` or `chaos`.')
 
 /** Modules find their neighbours by their own address, which bundling would change. */
 const keepAddress = {
@@ -22,10 +24,21 @@ const keepAddress = {
   },
 }
 
-await run(['build.mjs', '--out', `${cache}/dist`])
+/** What is started as a process of its own. */
+const processes = name === 'compare' ? ['compare/upstream', 'compare/client'] : ['servers']
+/** A chart of what was measured before needs no servers. */
+const drawsOnly = rest.includes('--from')
+
+if (!drawsOnly) await run(process.execPath, ['build.mjs', '--out', `${cache}/dist`])
+if (name === 'compare' && !drawsOnly && !existsSync(`${root}bench/node_modules/.package-lock.json`)) {
+  console.error('Installs what deltarelay is compared with, into bench/node_modules.')
+  const quiet = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel', 'error']
+  await run('npm', ['ci', '--prefix', 'bench', ...quiet])
+}
 await esbuild.build({
   absWorkingDir: root,
-  entryPoints: [`bench/${name}.ts`, 'bench/servers.ts'],
+  entryPoints: [name, ...processes].map((each) => `bench/${each}.ts`),
+  outbase: 'bench',
   outdir: cache,
   outExtension: { '.js': '.mjs' },
   bundle: true,
@@ -36,10 +49,10 @@ await esbuild.build({
   external: ['vitest', '@redis/client'],
   plugins: [keepAddress],
 })
-await run([`${cache}/${name}.mjs`, ...rest])
+await run(process.execPath, [`${cache}/${name}.mjs`, ...rest])
 
-async function run(args) {
-  const child = spawn(process.execPath, args, { cwd: root, stdio: 'inherit' })
+async function run(command, args) {
+  const child = spawn(command, args, { cwd: root, stdio: 'inherit', shell: command === 'npm' })
   const code = await new Promise((resolve) => child.on('close', resolve))
   if (code !== 0) process.exit(code ?? 1)
 }

@@ -160,6 +160,7 @@ test('every npm script that the documents name exists', async () => {
     'docs/configuration.md',
     'docs/dependencies.md',
     'docs/client.md',
+    'docs/benchmarks.md',
   ]
   const texts = await Promise.all(files.map((file) => readFile(new URL(file, root), 'utf8')))
   const named = texts.flatMap((text) =>
