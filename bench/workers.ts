@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { findRedis, startRedis } from '../test/redis/server.ts'
 import { cache, startServer } from './lab.ts'
 import { median, rotated, table } from './stats.ts'
-import { type Cost, hold, load, requestUs, type Subject } from './workers/load.ts'
+import { type Cost, hold, load, requestUs, type Subject, warmUp } from './workers/load.ts'
 import { familyOf, residentKiB, sum } from './workers/processes.ts'
 
 const { quick, json } = parseArgs({
@@ -49,8 +49,7 @@ const most: Partial<Record<Name, { readonly streams: number; readonly kib: numbe
 const requests: Partial<Record<Name, number>> = {}
 try {
   for (const subject of subjects) {
-    await load(subject, { streams: 40, events: 20, redis })
-    await requestUs(subject, 100)
+    await warmUp(subject, { answers: quick ? 200 : 600, redis })
     requests[subject.name] = await requestUs(subject, quick ? 200 : 500)
   }
   for (let round = 0; round < rounds; round++) {
@@ -142,6 +141,6 @@ function print(): void {
     ]),
   )
   console.log(
-    `\n${processors} processors carry everything here: the workers, the model, the readers and Redis. Where these use them up, more\nworkers cannot carry more streams; that CPU per delta stays the same, and that all workers have the same to do, shows\nthat they would where there are more processors. Redis is one process for all of them.`,
+    `\n${processors} processors carry everything here: the workers, the model, the readers and Redis. Where these use them up, more\nworkers cannot carry more streams. Look at the CPU per delta, and whether all workers have the same to do: of a load that stays\nthe same each of many wakes up for less, so that a delta costs somewhat more. Redis is one process for all of them.`,
   )
 }

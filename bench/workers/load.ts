@@ -84,14 +84,33 @@ export async function hold(
 }
 
 /** CPU of the workers for one answer of one token, in microseconds. */
-export async function requestUs({ url, all }: Subject, answers: number): Promise<number> {
+export async function requestUs(subject: Subject, answers: number): Promise<number> {
+  const { url, all } = subject
   const before = sum(all.map(cpuUs))
+  await askInTurns(subject, answers, () => receive(url, { events: 1, everyMs: 0 }))
+  return (sum(all.map(cpuUs)) - before) / answers
+}
+
+/** Has every worker answer so often that its code is compiled: with more workers each of them sees less of the load. */
+export async function warmUp(
+  subject: Subject,
+  { answers, redis }: { readonly answers: number; readonly redis: RedisServer },
+): Promise<void> {
+  const { url, workers } = subject
+  await askInTurns(subject, answers * workers.length, () => receive(url, { events: 40, everyMs: 0 }))
+  await load(subject, { streams: 40 * workers.length, events: 20, redis })
+}
+
+async function askInTurns(
+  { workers }: Subject,
+  answers: number,
+  once: () => Promise<unknown>,
+): Promise<void> {
   let left = answers
   async function client(): Promise<void> {
-    while (left-- > 0) await receive(url, { events: 1, everyMs: 0 })
+    while (left-- > 0) await once()
   }
-  await Promise.all(Array.from({ length: 4 }, client))
-  return (sum(all.map(cpuUs)) - before) / answers
+  await Promise.all(Array.from({ length: 4 * workers.length }, client))
 }
 
 function begin(url: string, streams: number, events: number) {
