@@ -9,7 +9,8 @@ import { wire } from './wire.ts'
 /** An HTTP API gives up after 30 s (API Gateway quotas); an answer has to be an answer before that. */
 const LONGEST_ANSWER_MS = 26_000
 
-const options = readOptions(process.env)
+// A function is one process for each request at a time: there are no workers here.
+const options = readOptions({ ...process.env, WORKERS: undefined })
 requireModel(options)
 const { handler: answer } = wire(options, {
   streamingElsewhere: options.chatUrl ?? '',

@@ -5,7 +5,8 @@ import { pageIn } from './page.ts'
 import { requireModel } from './require-model.ts'
 import { wire } from './wire.ts'
 
-const options = readOptions(process.env)
+// A function is one process for each request at a time: there are no workers here.
+const options = readOptions({ ...process.env, WORKERS: undefined })
 requireModel(options)
 
 /** Whoever follows an answer that another invocation writes holds one of its own: it comes again after a while. */

@@ -8,6 +8,8 @@ import { type Environment, keyProblem, MAX_MS, parseUrl, quote, textIn, urlProbl
 export interface Options {
   readonly port: number
   readonly host: string
+  /** Processes that answer requests, all at that port. */
+  readonly workers: number
   readonly apiKey: string | undefined
   readonly baseURL: string | undefined
   /** What the one server speaks; each of `upstreams` says so itself. */
@@ -164,6 +166,16 @@ export function readOptions(env: Environment): Options {
     return value
   }
 
+  function workers(name: string): number {
+    const count = whole(name, 1, 1, 256)
+    if (count > 1 && text('REDIS_URL') === undefined) {
+      problems.push(
+        `${name} must be 1 without REDIS_URL, because workers do not know the replies of each other: set REDIS_URL, or unset ${name}; got ${quote(String(count))}`,
+      )
+    }
+    return count
+  }
+
   function hosts(name: string): readonly string[] | '*' | undefined {
     const values = list(name).map((value) => value.toLowerCase())
     if (values.includes('*')) return '*'
@@ -194,6 +206,7 @@ export function readOptions(env: Environment): Options {
   if (problems.length === 0) problems.push(...unserved(choice, upstreams))
   const options: Options = {
     ...endpoint(),
+    workers: workers('WORKERS'),
     apiKey: key('OPENAI_API_KEY'),
     baseURL: url('OPENAI_BASE_URL'),
     api: oneOf('UPSTREAM_API', apis),

@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimer } from '../src/timer.ts'
 import { createApp } from './app.ts'
+import { canLead, onPrimary, orderOfPrimary, startWorkers } from './cluster.ts'
 import { type Options, OptionsError, readOptions } from './options.ts'
 import { pageIn } from './page.ts'
 import { openRedis } from './redis.ts'
@@ -26,7 +27,7 @@ try {
 } catch (error) {
   if (!(error instanceof OptionsError)) throw error
   console.error(error.message)
-  process.exitCode = 1
+  process.exit(1) // a worker would go on by itself
 }
 
 /** Reads `.env` in the working directory, when there is one; what is set already stays. */
@@ -38,9 +39,21 @@ async function main(environment: Options): Promise<void> {
   const simulated = !environment.apiKey && !environment.baseURL && !environment.upstreams
   // Nobody who runs this for others wants to find out from them that the answers were made up.
   if (environment.production) requireModel(environment)
-  const options = simulated ? await withSimulator(environment) : environment
+  const order = orderOfPrimary()
+  const simulator = simulated ? (order?.simulator ?? (await startModel())) : undefined
+  const options = simulator ? pointedAt(simulator, environment) : environment
+  if (order) serve({ ...options, port: order.port }, { simulated, alone: false })
+  else if (options.workers > 1 && canLead) await lead(options, simulator)
+  else serve(options, { simulated, alone: true })
+}
+
+/** Answers requests, in this process. `alone`: no other one speaks for it. */
+function serve(
+  options: Options,
+  { simulated, alone }: { readonly simulated: boolean; readonly alone: boolean },
+): void {
   const page = pageIn(new URL('./web/', import.meta.url), options, simulated)
-  const { redisUrl } = options
+  const { redisUrl, drainMs } = options
   const shared = redisUrl ? { store: openRedis({ ...options, redisUrl, freezes: false }) } : {}
   const { handler, close } = wire(options, { page, ...shared })
   const server = createServer(
@@ -50,18 +63,41 @@ async function main(environment: Options): Promise<void> {
   )
   server.on('error', (error: NodeJS.ErrnoException) => refuse(error, options))
   server.listen(options.port, options.host, () => {
-    console.log(`deltarelay is listening on ${addressOf(server)} (${describe(options, simulated)})`)
+    if (alone) announce(addressOf(server), describe(options, simulated))
   })
-  stopOnSignals(server, { close, drainMs: options.drainMs })
+  const stop = (): void => end(server, { close, drainMs })
+  if (alone) onSignals(stop, () => process.exit(1))
+  else onPrimary(stop)
 }
 
-/** Starts the simulated model on a free port of this machine and points everything at it. */
-async function withSimulator(options: Options): Promise<Options> {
+/** Has workers answer the requests, all at one port. */
+async function lead(options: Options, simulator: string | undefined): Promise<void> {
+  const { workers, drainMs } = options
+  // Looked at before, so that one process says that it is in use, and not each of them.
+  const address = await tryPort(options)
+  const onReady = (): void => {
+    announce(address, `${describe(options, simulator !== undefined)}; ${workers} workers`)
+  }
+  const { stop, kill } = startWorkers(workers, { port: address.port, simulator }, { drainMs, onReady })
+  onSignals(stop, kill)
+}
+
+/** Starts the simulated model on a free port of this machine. */
+async function startModel(): Promise<string> {
   const { startSimulator } = await import('../simulator/index.ts')
   const { url } = await startSimulator()
-  const simulated = { apiKey: 'simulated', baseURL: url, model: 'simulator', models: ['simulator'] }
+  return url
+}
+
+function pointedAt(simulator: string, options: Options): Options {
+  const simulated = { apiKey: 'simulated', baseURL: simulator, model: 'simulator', models: ['simulator'] }
   // Here they cost nothing, and show how it is done.
   return { ...options, ...simulated, tools }
+}
+
+function announce({ address, port, family }: AddressInfo, about: string): void {
+  const host = family === 'IPv6' ? `[${address}]` : address
+  console.log(`deltarelay is listening on http://${host}:${port} (${about})`)
 }
 
 function describe(options: Options, simulated: boolean): string {
@@ -77,9 +113,20 @@ function describeModel({ model, baseURL, upstreams }: Options, simulated: boolea
   return `model ${model} at ${baseURL ? new URL(baseURL).host : 'api.openai.com'}`
 }
 
-function addressOf(server: Server): string {
-  const { address, port, family } = server.address() as AddressInfo // it listens on TCP
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+/** The address that workers will have, where it can be had. */
+function tryPort(options: Options): Promise<AddressInfo> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.on('error', (error: NodeJS.ErrnoException) => refuse(error, options))
+    server.listen(options.port, options.host, () => {
+      const address = addressOf(server)
+      server.close(() => resolve(address))
+    })
+  })
+}
+
+function addressOf(server: Server): AddressInfo {
+  return server.address() as AddressInfo // it listens on TCP
 }
 
 function refuse(error: NodeJS.ErrnoException, { host, port }: Options): void {
@@ -88,28 +135,33 @@ function refuse(error: NodeJS.ErrnoException, { host, port }: Options): void {
   process.exit(1)
 }
 
+/** Calls one on the first SIGTERM or SIGINT, and the other on the next. */
+function onSignals(stop: () => void, stopNow: () => void): void {
+  let stopping = false
+  function onSignal(): void {
+    if (stopping) return stopNow()
+    stopping = true
+    stop()
+  }
+  process.on('SIGTERM', onSignal)
+  process.on('SIGINT', onSignal)
+}
+
 /**
- * On SIGTERM or SIGINT: no new replies, running ones get `drainMs` to end, then they are told. Who comes back is served
- * until then. Again: at once.
+ * Comes to an end: no new replies, running ones get `drainMs` to end, then they are told. Who comes back is served
+ * until then.
  */
-function stopOnSignals(
+function end(
   server: Server,
   { close, drainMs }: { readonly close: Wired['close']; readonly drainMs: number },
 ): void {
-  let stopping = false
   async function drain(): Promise<void> {
     await close({ drainMs })
     server.close(() => process.exit(0))
     // Clients keep a connection for its next request, after their answer has ended too.
     setInterval(() => server.closeIdleConnections(), 100)
   }
-  function stop(): void {
-    if (stopping) process.exit(1)
-    stopping = true
-    void drain() // never rejects
-    // What does not end then either is not waited for.
-    setTimer(() => process.exit(0), drainMs + 2000)
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
+  void drain() // never rejects
+  // What does not end then either is not waited for.
+  setTimer(() => process.exit(0), drainMs + 2000)
 }

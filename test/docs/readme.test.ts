@@ -157,6 +157,7 @@ test('every npm script that the documents name exists', async () => {
     'README.md',
     'CONTRIBUTING.md',
     'docs/deploy.md',
+    'docs/scaling.md',
     'docs/configuration.md',
     'docs/dependencies.md',
     'docs/client.md',

@@ -6,6 +6,7 @@ import { type Options, OptionsError, readOptions } from '../../handlers/options.
 const defaults: Options = {
   port: 3000,
   host: '127.0.0.1',
+  workers: 1,
   apiKey: undefined,
   baseURL: undefined,
   api: 'chat-completions',
@@ -83,6 +84,11 @@ describe('a setting is read', () => {
     [{ PORT: '0' }, { port: 0 }],
     [{ PORT: ' 8080 ' }, { port: 8080 }],
     [{ HOST: '0.0.0.0' }, { host: '0.0.0.0' }],
+    [{ WORKERS: '1' }, { workers: 1 }],
+    [
+      { WORKERS: ' 256 ', REDIS_URL: 'redis://localhost' },
+      { workers: 256, redisUrl: 'redis://localhost' },
+    ],
     [
       { AWS_LAMBDA_HTTP_ENDPOINT: '127.0.0.1:8081', PORT: '1', HOST: 'x' },
       { host: '127.0.0.1', port: 8081, production: true },
@@ -165,6 +171,7 @@ describe('a setting is read', () => {
 
 /** One bad value each, and what its problem says. */
 const bad: Record<string, [string, RegExp]> = {
+  WORKERS: ['257', /^WORKERS must be a whole number from 1 to 256; got "257"$/],
   PORT: ['65536', /^PORT must be a whole number from 0 to 65535; got "65536"$/],
   AWS_LAMBDA_HTTP_ENDPOINT: ['localhost', /^AWS_LAMBDA_HTTP_ENDPOINT must be host:port; got "localhost"$/],
   OPENAI_API_KEY: ['sk-canary\nnext', /^OPENAI_API_KEY must consist of printable ASCII/],
@@ -226,6 +233,15 @@ describe('a bad value', () => {
     expect(found.join('\n')).not.toContain('canary')
   })
 
+  test.each(['0', '-1', '1.5', '2x', '0x2', 'auto', '1e1', 'Infinity', '257'])(
+    'of WORKERS is refused: %s',
+    (value) => {
+      expect(problems({ WORKERS: value, REDIS_URL: 'redis://localhost' })).toEqual([
+        `WORKERS must be a whole number from 1 to 256; got "${value}"`,
+      ])
+    },
+  )
+
   test('that is long is not repeated whole', () => {
     expect(problems({ PORT: 'x'.repeat(1000) })[0]?.length).toBeLessThan(150)
   })
@@ -268,6 +284,18 @@ describe('a bad value', () => {
       expect(problems({ AWS_LAMBDA_HTTP_ENDPOINT: value })).toHaveLength(1)
     },
   )
+})
+
+test('workers without a store that they share are refused, among all that is wrong', () => {
+  const refused =
+    'WORKERS must be 1 without REDIS_URL, because workers do not know the replies of each other: set REDIS_URL, or unset WORKERS; got "4"'
+
+  expect(problems({ WORKERS: '4' })).toEqual([refused])
+  expect(problems({ WORKERS: '4', REDIS_URL: ' ' })).toEqual([refused])
+  expect(problems({ WORKERS: '4', PORT: 'x' })).toEqual(expect.arrayContaining([refused]))
+  expect(problems({ WORKERS: '4', PORT: 'x' })).toHaveLength(2)
+  // What is wrong with that is said by itself.
+  expect(problems({ WORKERS: '4', REDIS_URL: 'here' })).toEqual([expect.stringMatching(/^REDIS_URL must/)])
 })
 
 describe('the documentation', () => {

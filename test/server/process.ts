@@ -11,13 +11,19 @@ export interface ServerProcess {
   readonly stderr: string
   /** Resolves with its address once it listens; rejects with what it said when it ends instead. */
   readonly ready: Promise<string>
-  /** Resolves with its exit code; null when a signal ended it. */
+  /** Resolves with its exit code when it and its workers are gone; null when a signal ended it. */
   readonly exited: Promise<number | null>
 }
 
 export interface Launcher {
-  /** Starts the server with this environment and nothing else, on a free port unless it says otherwise. */
-  launch(environment?: Readonly<Record<string, string>>): ServerProcess
+  /**
+   * Starts the server with this environment and nothing else, on a free port unless it says otherwise. `group`: it and
+   * the processes that it starts are a group of their own, as under a shell.
+   */
+  launch(
+    environment?: Readonly<Record<string, string>>,
+    options?: { readonly group?: boolean },
+  ): ServerProcess
   /** Ends what still runs. */
   stopAll(): Promise<void>
   remove(): Promise<void>
@@ -32,14 +38,17 @@ export async function createLauncher(): Promise<Launcher> {
   await writeFile(`${directory}/web/page.js`, '// the page itself has tests of its own')
   const running = new Set<ServerProcess>()
 
-  function launch(environment: Readonly<Record<string, string>> = {}): ServerProcess {
+  function launch(
+    environment: Readonly<Record<string, string>> = {},
+    { group = false }: { readonly group?: boolean } = {},
+  ): ServerProcess {
     const env = { PORT: '0', ...environment }
-    const child = spawn(process.execPath, [path], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [path], { env, detached: group, stdio: ['ignore', 'pipe', 'pipe'] })
     const output = { stdout: '', stderr: '' }
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].setEncoding('utf8').on('data', (text: string) => (output[name] += text))
     }
-    // `close`, not `exit`: then both outputs are complete.
+    // `close`, not `exit`: then both outputs are complete, and nobody has them any more.
     const exited = once(child, 'close').then(([code]) => code as number | null)
     const ready = new Promise<string>((resolve, reject) => {
       child.stdout.on('data', () => {
