@@ -8,6 +8,8 @@ import { residentBytes } from '../usage.ts'
 
 /** Each needs two sockets in the server, which has other files too. */
 const spare = 500
+/** Seldom, so that a slow machine has them open too. */
+const EVERY_MS = 5000
 
 export const memory: Regime = {
   id: 'memory',
@@ -18,7 +20,7 @@ export const memory: Regime = {
     const result = await interleave(bench, {
       id: 'memory',
       title: 'Memory: how much an open reply takes',
-      what: 'Replies that get a token every two seconds; what the server holds more than before, divided by them.',
+      what: `Replies that get a token every ${EVERY_MS / 1000} seconds; what the server holds more than before, divided by them.`,
       base: 'pipe',
       metrics: [
         ...wanted.map((count) => ({ key: `kb${count}`, label: `KB each, ${count} open`, digits: 1 })),
@@ -46,7 +48,7 @@ async function grow({ lab }: Bench, subject: Subject, counts: readonly number[])
     let open = 0
     for (const count of counts) {
       const question = server.question(subject)
-      const order = { events: 1000, everyMs: 2000 }
+      const order = { events: 1000, everyMs: EVERY_MS }
       const more = { question, order, count: count - open, atOnce: 50, reads: true, limitMs: 120_000 }
       const held = await lab.hold(more)
       demandWhole(held)
