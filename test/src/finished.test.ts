@@ -159,7 +159,7 @@ describe('onFinish', () => {
       yield { type: 'finish', reason: 'tool-calls' }
     }
     const tools = [{ name: 'f', schema: { type: 'object' }, execute: () => 1 }]
-    const { handler, finished } = telling(upstream as Upstream, { tools })
+    const { handler, finished } = telling(upstream, { tools })
 
     await read(handler)
 
@@ -231,7 +231,7 @@ describe('onError', () => {
       yield hel
       throw refusal
     }
-    const { handler } = telling(upstream as Upstream, { onError })
+    const { handler } = telling(upstream, { onError })
 
     await read(handler)
 
@@ -246,7 +246,7 @@ test('the upstream that answers is named in a header, where there are several', 
     yield hel
     yield stop
   }
-  const { handler, finished } = telling(upstream as Upstream)
+  const { handler, finished } = telling(upstream)
 
   const replies = [await handler(ask()), await handler(ask({ stream: false }))]
   await Promise.all(replies.map(textOf))
