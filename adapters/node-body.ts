@@ -7,9 +7,11 @@ export interface NodeBody {
   getReader(): NodeBodyReader
 }
 
+type Read = ReadableStreamReadResult<Uint8Array>
+
 export interface NodeBodyReader {
   /** One at a time. */
-  read(): Promise<ReadableStreamReadResult<Uint8Array>>
+  read(): Promise<Read>
   /** Gives up what is left, and the connection with it. Does nothing once the body has been read to its end. */
   cancel(reason?: unknown): Promise<void>
 }
@@ -18,7 +20,7 @@ export interface NodeBodyReader {
 const HIGH_WATER_BYTES = 64 * 1024
 
 /**
- * Reads a response in the pieces it arrives in; what arrived together is one piece.
+ * Reads a response in the pieces it arrives in; what arrives together is one or two of them.
  *
  * By hand over `data` events: leaving the stream's own iterator destroys the connection, and web streams cost several
  * times as much for each piece. Read to its end, the connection is free for the next request. Where the connection
@@ -30,14 +32,14 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
   let bytes = 0
   let over = false
   let failure: Error | undefined
-  let wake: (() => void) | undefined
+  let waiting: { resolve(read: Read): void; reject(reason: unknown): void } | undefined
 
   source.on('data', (piece: Uint8Array) => {
     if (over) return
     pieces.push(piece)
     bytes += piece.length
     if (bytes > HIGH_WATER_BYTES) source.pause()
-    wake?.()
+    serve()
   })
   source.on('end', finish)
   source.on('error', finish)
@@ -46,7 +48,17 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
   function finish(error?: Error): void {
     if (!over) failure = error
     over = true
-    wake?.()
+    serve()
+  }
+
+  // The first piece of several goes by itself, to whoever waits; those that come with it are the next.
+  function serve(): void {
+    if (!waiting || (pieces.length === 0 && !over)) return
+    const { resolve, reject } = waiting
+    waiting = undefined
+    if (pieces.length > 0) resolve({ value: take(), done: false })
+    else if (failure) reject(signal?.aborted ? signal.reason : failure)
+    else resolve({ value: undefined, done: true })
   }
 
   function take(): Uint8Array {
@@ -58,12 +70,11 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
   }
 
   const reader: NodeBodyReader = {
-    async read() {
-      // Woken by the first piece, it goes on when all that came with it are there.
-      if (pieces.length === 0 && !over) await new Promise<void>((resolve) => (wake = resolve))
-      if (pieces.length > 0) return { value: take(), done: false }
-      if (failure) throw signal?.aborted ? signal.reason : failure
-      return { value: undefined, done: true }
+    read() {
+      return new Promise((resolve, reject) => {
+        waiting = { resolve, reject }
+        serve()
+      })
     },
     async cancel() {
       if (over) return

@@ -27,21 +27,26 @@ export async function writeFrames(
 ): Promise<'ended' | 'gone' | 'stalled'> {
   const { signal, flush } = options
   let flushing = flush && setTimer(flush, 0)
+  // Noted once: a signal checks who asks it, which costs as much as a write of ours.
+  let gone = signal.aborted
+  const onAbort = (): void => void (gone = true)
+  signal.addEventListener('abort', onAbort, { once: true })
   try {
-    while (!signal.aborted) {
+    while (!gone) {
       const { value, done } = await frames.next()
       if (flushing) {
         clearTimeout(flushing)
         flushing = undefined
       }
       if (done) return 'ended'
-      if (signal.aborted) break
+      if (gone) break
       // False means taken, but no more please.
-      if (!sink.write(value) && !(await drained(sink, options))) return signal.aborted ? 'gone' : 'stalled'
+      if (!sink.write(value) && !(await drained(sink, options))) return gone ? 'gone' : 'stalled'
     }
     return 'gone'
   } finally {
     clearTimeout(flushing)
+    signal.removeEventListener('abort', onAbort)
     await frames.return?.()
   }
 }

@@ -74,11 +74,11 @@ export async function* streamBatches(
     const failure = turn.ran ? withoutRetry(reason) : reason
     const terminal = terminalFor(failure)
     if (terminal.type === 'error') tell(onError, failure)
-    return [...(started ? [] : [start]), ...turn.usage, terminal]
+    return [...(started ? [] : [start]), ...turn.usage(), terminal]
   }
 
   function tellUsage(): void {
-    for (const { type: _, ...usage } of turn.usage) tell(onUsage, usage)
+    for (const { type: _, ...usage } of turn.usage()) tell(onUsage, usage)
   }
 
   for (;;) {

@@ -1,4 +1,4 @@
-import type { Answer, AnsweredCall, ChatDelta, FinishReason, Usage } from './types.ts'
+import type { Answer, AnsweredCall, ChatDelta, FinishReason, Mutable, Usage } from './types.ts'
 
 /** An answer as far as it has come: everything of a whole one, and how it ended, if it did. */
 export type PartialAnswer = Omit<Answer, 'finishReason'> & { readonly finishReason?: FinishReason }
@@ -9,8 +9,6 @@ export interface Collector {
   /** What there is by now; undefined before `start`. */
   readonly answer: PartialAnswer | undefined
 }
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** Creates a collector that has heard nothing yet. */
 export function createCollector(): Collector {

@@ -74,12 +74,14 @@ export interface ReadOptions {
 export function readLog(log: Log, { after, signal, onClose }: ReadOptions): Batches {
   let cursor = after - log.base
   let closed = false
+  // Noted, because asking a signal costs as much as all the rest.
+  let { aborted } = signal
   let onBatch: OnBatch | undefined
   let onOver: OnOver = () => {}
 
   function advance(): void {
     if (!onBatch) return
-    const over = closed || signal.aborted
+    const over = closed || aborted
     const from = cursor
     const more = from < log.deltas.length
     if (!over && !more && !log.sealed && log.failure === undefined) return
@@ -100,12 +102,17 @@ export function readLog(log: Log, { after, signal, onClose }: ReadOptions): Batc
     if (closed) return
     closed = true
     log.waiting.delete(advance)
-    signal.removeEventListener('abort', advance)
+    signal.removeEventListener('abort', onAbort)
     onClose?.()
   }
 
+  function onAbort(): void {
+    aborted = true
+    advance()
+  }
+
   log.waiting.add(advance)
-  signal.addEventListener('abort', advance, { once: true })
+  signal.addEventListener('abort', onAbort, { once: true })
 
   return {
     pull(tell, end) {

@@ -3,7 +3,7 @@ import { ChatError } from './errors.ts'
 import { race } from './race.ts'
 import { tell } from './report.ts'
 import { failedResult, parseArguments, type Toolbox, type ToolResult } from './tools.ts'
-import type { ChatDelta, ChatMessage, ChatRequest, UpstreamDelta } from './types.ts'
+import type { ChatDelta, ChatMessage, ChatRequest, Mutable, UpstreamDelta } from './types.ts'
 import { sumUsage, type UsageDelta } from './usage.ts'
 
 type Finish = Extract<UpstreamDelta, { type: 'finish' }>
@@ -30,10 +30,10 @@ export interface Turn {
   readonly request: ChatRequest
   /** `calling`: the step is whole and its calls are to be answered. `over`: nothing can follow. */
   readonly state: 'asking' | 'calling' | 'over'
-  /** What the steps so far have cost, where the upstream said. */
-  readonly usage: readonly UsageDelta[]
   /** Whether a tool of this service has run: the whole reply, asked for again, would run it again. */
   readonly ran: boolean
+  /** What the steps so far have cost, where the upstream said. */
+  usage(): readonly UsageDelta[]
   /** Takes what the model says, other than its `finish`. Gives what is passed on, if anything. */
   hear(delta: Exclude<UpstreamDelta, Finish>): ChatDelta | undefined
   /** Ends the step. Gives the last deltas of the reply; none when calls are to be answered first. */
@@ -66,9 +66,6 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
   const calls = createCalls(id, isServer, callIds(asked))
   const spent = new Map<number, UsageDelta>()
   let step = 1
-  let ran = false
-  let request = tools ? { ...offered, ...toolsOfStep(tools) } : offered
-  let state: Turn['state'] = 'asking'
   let text = ''
   let reasoning = ''
   let heard: readonly HeardCall[] = []
@@ -92,7 +89,7 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
   }
 
   function close(finish: Finish, results: readonly ToolResult[] = []): readonly ChatDelta[] {
-    state = 'over'
+    turn.state = 'over'
     return [...results, ...sumUsage(spent.values()), finish]
   }
 
@@ -111,32 +108,25 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
   }
 
   function noteRun(): void {
-    ran = true
+    turn.ran = true
     tell(onToolRun)
   }
 
   function proceed(toolbox: Toolbox, results: ReadonlyMap<string, ToolResult>): void {
     step++
-    const messages = [...request.messages, ...toMessages({ text, reasoning }, heard, results)]
-    request = { ...request, messages, ...toolsOfStep(toolbox), maxOutputTokens: tokensLeft() }
+    const messages = [...turn.request.messages, ...toMessages({ text, reasoning }, heard, results)]
+    turn.request = { ...turn.request, messages, ...toolsOfStep(toolbox), maxOutputTokens: tokensLeft() }
     text = ''
     reasoning = ''
-    state = 'asking'
+    turn.state = 'asking'
   }
 
-  return {
-    get request() {
-      return request
-    },
-    get state() {
-      return state
-    },
-    get usage() {
-      return sumUsage(spent.values())
-    },
-    get ran() {
-      return ran
-    },
+  const turn: Mutable<Turn> = {
+    request: tools ? { ...offered, ...toolsOfStep(tools) } : offered,
+    state: 'asking',
+    ran: false,
+
+    usage: () => sumUsage(spent.values()),
 
     hear(delta) {
       switch (delta.type) {
@@ -175,7 +165,7 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
         const why = `The tool was not run: this answer has used up its ${asked.maxOutputTokens} tokens.`
         return closeWithout(why, { type: 'finish', reason: 'length' })
       }
-      state = 'calling'
+      turn.state = 'calling'
       return []
     },
 
@@ -193,6 +183,7 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
       proceed(tools, results)
     },
   }
+  return turn
 }
 
 const besideClient =

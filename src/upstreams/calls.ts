@@ -1,5 +1,5 @@
 import { isObject } from '../checks.ts'
-import type { Fields, UpstreamDelta } from '../types.ts'
+import type { Fields, Mutable, UpstreamDelta } from '../types.ts'
 import { fields, word } from './json.ts'
 
 /**
@@ -100,6 +100,7 @@ export function createCallBook(): CallBook {
       const start = { text: '', chunk, relabelled: false }
       call = { index: calls.length, position, id, borrowed, name, extra, ...start }
       calls.push(call)
+      book.empty = false
     }
     if (name !== undefined && id !== undefined && call.id !== undefined && id !== call.id)
       call.relabelled = true
@@ -128,9 +129,12 @@ export function createCallBook(): CallBook {
       })
       held -= call.text.length
     }
+    book.holding = left < calls.length
   }
 
-  return {
+  const book: Mutable<CallBook> = {
+    holding: false,
+    empty: true,
     read(pieces, out) {
       const all: readonly unknown[] = Array.isArray(pieces) ? pieces : [pieces]
       chunk++
@@ -149,13 +153,8 @@ export function createCallBook(): CallBook {
     flush(out) {
       release(out, true)
     },
-    get holding() {
-      return left < calls.length
-    },
-    get empty() {
-      return calls.length === 0
-    },
   }
+  return book
 }
 
 function isReady(call: Call): boolean {

@@ -1,5 +1,5 @@
 import { isObject } from '../checks.ts'
-import type { Fields, FinishReason, UpstreamDelta, Usage } from '../types.ts'
+import type { Fields, FinishReason, Mutable, UpstreamDelta } from '../types.ts'
 import { createCallBook } from './calls.ts'
 import { readTexts } from './content.ts'
 import { failureInStream, failureOfReport } from './failure.ts'
@@ -56,9 +56,6 @@ export function createChunkReader(): EventReader {
   }
   /** What messages said. */
   const heard = { reasoning: '', text: '', refusal: '' }
-  let finish: Extract<UpstreamDelta, { type: 'finish' }> | undefined
-  let usage: Usage | undefined
-
   function read(chunk: unknown, out: UpstreamDelta[]): void {
     const failure = failureInStream(chunk)
     if (failure) throw failure
@@ -68,7 +65,8 @@ export function createChunkReader(): EventReader {
     readSources(chunk, out)
     // Only the first choice is an answer of ours: more than one is refused at the door. It can come in several parts.
     for (const choice of list(chunk['choices'])) if (isFirstChoice(choice)) readChoice(choice, out)
-    if (finish) calls.flush(out)
+    if (reader.finish) calls.flush(out)
+    reader.holding = calls.holding
   }
 
   function readChoice(choice: Fields, out: UpstreamDelta[]): void {
@@ -133,7 +131,7 @@ export function createChunkReader(): EventReader {
   }
 
   function report(value: unknown): void {
-    if (value) usage = toUsage(value, usage) ?? usage
+    if (value) reader.usage = toUsage(value, reader.usage) ?? reader.usage
   }
 
   // The first reason stays: servers that say "tool_calls" close with "stop". "stop" says least: it gives way to a
@@ -143,23 +141,18 @@ export function createChunkReader(): EventReader {
     if (unfinished.has(key)) return
     if (failures.has(key)) throw failureOfReport('error')
     const reason = reasonOf(key)
-    if (!finish) finish = reason ? { type: 'finish', reason } : { type: 'finish', reason: 'other', raw }
-    else if (finish.reason === 'stop' && reason) finish = { type: 'finish', reason }
+    if (!reader.finish)
+      reader.finish = reason ? { type: 'finish', reason } : { type: 'finish', reason: 'other', raw }
+    else if (reader.finish.reason === 'stop' && reason) reader.finish = { type: 'finish', reason }
   }
 
-  return {
-    read,
-    flush: calls.flush,
-    get holding() {
-      return calls.holding
-    },
-    get finish() {
-      return finish
-    },
-    get usage() {
-      return usage
-    },
+  function flush(out: UpstreamDelta[]): void {
+    calls.flush(out)
+    reader.holding = false
   }
+
+  const reader: Mutable<EventReader> = { read, flush, holding: false, finish: undefined, usage: undefined }
+  return reader
 }
 
 function reasonOf(key: string): FinishReason | undefined {

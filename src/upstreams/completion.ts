@@ -1,6 +1,6 @@
 import { createParser, type EventSourceMessage, type ParseError } from 'eventsource-parser'
 import { ChatError, toChatError } from '../errors.ts'
-import type { UpstreamDelta } from '../types.ts'
+import type { Mutable, UpstreamDelta } from '../types.ts'
 import { createChunkReader } from './chunk.ts'
 import { failureInStream, failureOfEvent } from './failure.ts'
 import type { EventReader } from './reader.ts'
@@ -50,27 +50,25 @@ export function createCompletionParser({
 }: CompletionOptions): CompletionParser {
   const decoder = new TextDecoder(charset)
   let deltas: UpstreamDelta[] = []
-  let events = 0
-  let done = false
   let ended = false
-  let resumed = false
-  let failure: ChatError | undefined
 
-  const parser = createParser({ onEvent, onError, maxBufferSize: maxEventBytes })
+  const events = createParser({ onEvent, onError, maxBufferSize: maxEventBytes })
 
   function onEvent({ event, data }: EventSourceMessage): void {
-    if (done || failure || data === '') return
+    if (parser.done || parser.failure || data === '') return
     if (data === '[DONE]') {
-      done = true
+      parser.done = true
       chunks.flush?.(deltas)
       return
     }
-    events++
+    parser.events++
     try {
       readEvent(event, data)
     } catch (error) {
-      failure = toChatError(error)
+      parser.failure = toChatError(error)
     }
+    parser.progress = chunks.progress ?? 0
+    parser.finished = chunks.finish !== undefined
   }
 
   function readEvent(event: string | undefined, data: string): void {
@@ -89,28 +87,37 @@ export function createCompletionParser({
     const from = deltas.length
     chunks.read(chunk, deltas, event)
     if (finish) {
-      if (deltas.slice(from).some(({ type }) => type !== 'source')) resumed = true
-      else if (chunks.finish !== finish) resumed = false
+      if (deltas.slice(from).some(({ type }) => type !== 'source')) parser.resumed = true
+      else if (chunks.finish !== finish) parser.resumed = false
     }
     if (event === 'error') throw failureOfEvent(chunk)
-    if (chunks.done) done = true
+    if (chunks.done) parser.done = true
   }
 
   function onError({ type, field, value, line }: ParseError): void {
-    if (done) return
-    if (type === 'unknown-field') failure ??= failureOfLine(field, value, line)
+    if (parser.done) return
+    if (type === 'unknown-field') parser.failure ??= failureOfLine(field, value, line)
     if (type !== 'max-buffer-size-exceeded') return
-    failure ??= new ChatError(
+    parser.failure ??= new ChatError(
       'upstream-too-large',
       `The model's server sent an event of more than ${maxEventBytes} bytes.`,
     )
   }
 
   function feedText(text: string): void {
-    if (!failure && !done && text !== '') parser.feed(text)
+    if (parser.failure || parser.done || text === '') return
+    events.feed(text)
+    parser.holding = chunks.holding === true
   }
 
-  return {
+  const parser: Mutable<CompletionParser> = {
+    events: 0,
+    holding: false,
+    progress: 0,
+    finished: false,
+    resumed: false,
+    done: false,
+    failure: undefined,
     feed(bytes) {
       feedText(decoder.decode(bytes, { stream: true }))
     },
@@ -118,42 +125,22 @@ export function createCompletionParser({
       ended = true
       feedText(decoder.decode())
       feedText('\n\n') // an event without its blank line counts when it is whole
-      if (!failure) chunks.flush?.(deltas)
+      if (!parser.failure) chunks.flush?.(deltas)
+      parser.holding = false
     },
     take() {
       const taken = deltas
       if (taken.length > 0) deltas = []
       return taken
     },
-    get events() {
-      return events
-    },
-    get holding() {
-      return chunks.holding === true
-    },
-    get progress() {
-      return chunks.progress ?? 0
-    },
-    get resumed() {
-      return resumed
-    },
-    get finished() {
-      return chunks.finish !== undefined
-    },
-    get done() {
-      return done
-    },
-    get failure() {
-      return failure
-    },
     close() {
       if (chunks.finish) {
         return chunks.usage ? [{ type: 'usage', ...chunks.usage }, chunks.finish] : [chunks.finish]
       }
-      if (events === 0) {
+      if (parser.events === 0) {
         throw new ChatError('upstream-bad-response', "The model's server answered without a single event.")
       }
-      if (done) {
+      if (parser.done) {
         throw new ChatError(
           'upstream-incomplete',
           "The model's server ended its answer without a finish reason.",
@@ -162,6 +149,7 @@ export function createCompletionParser({
       throw new ChatError('upstream-truncated', "The model's server broke off in the middle of its answer.")
     },
   }
+  return parser
 }
 
 /** llama.cpp reports in a field `error`, Ollama in a line of JSON without any field. */

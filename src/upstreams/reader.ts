@@ -14,7 +14,7 @@ export interface EventReader {
   /** How many events said that the answer is being made: signs of life, though not all of them have words. */
   readonly progress?: number
   /** The `finish` delta, once the answer said how it ended. */
-  readonly finish: UpstreamDelta | undefined
+  readonly finish: Extract<UpstreamDelta, { type: 'finish' }> | undefined
   /** The last usage report. */
   readonly usage: Usage | undefined
   /** Whether an event said that nothing follows; absent where only `[DONE]` says so. */

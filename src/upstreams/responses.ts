@@ -1,5 +1,5 @@
 import type { ChatError } from '../errors.ts'
-import type { FinishReason, UpstreamDelta, Usage } from '../types.ts'
+import type { FinishReason, Mutable, UpstreamDelta } from '../types.ts'
 import { failureInStream, failureOfReport } from './failure.ts'
 import type { EventReader } from './reader.ts'
 import { createItemBook } from './responses-items.ts'
@@ -18,15 +18,12 @@ const incompleteReasons: Readonly<Record<string, FinishReason>> = {
 export function createResponsesReader(): EventReader {
   const items = createItemBook()
   const { calls } = items
-  let finish: UpstreamDelta | undefined
-  let usage: Usage | undefined
-  let progress = 0
 
   function read(value: unknown, out: UpstreamDelta[], name?: string): void {
     const event = fields(value)
     if (!event) return
     const type = word(event['type']) ?? name
-    if (type?.startsWith('response.')) progress++
+    if (type?.startsWith('response.')) reader.progress++
     switch (type) {
       case 'response.output_text.delta':
         return items.say('text', event, event['delta'], out)
@@ -84,34 +81,29 @@ export function createResponsesReader(): EventReader {
     calls.flush(out)
     if (!isBlank(response['error']) || /^(?:failed|cancelled)$/.test(word(response['status']) ?? ''))
       throw failureOf(response['error'])
-    usage = toUsage(response['usage']) ?? usage
+    reader.usage = toUsage(response['usage']) ?? reader.usage
     const reason = word(fields(response['incomplete_details'])?.['reason'])
-    finish = type === 'response.completed' && !reason ? whole() : incomplete(reason ?? 'incomplete')
+    reader.finish = type === 'response.completed' && !reason ? whole() : incomplete(reason ?? 'incomplete')
+    reader.done = true
   }
 
-  function whole(): UpstreamDelta {
+  function whole(): EventReader['finish'] {
     return { type: 'finish', reason: calls.count > 0 ? 'tool-calls' : 'stop' }
   }
 
-  return {
+  const reader: Mutable<Required<EventReader>> = {
     read,
     flush: calls.flush,
-    get progress() {
-      return progress
-    },
-    get finish() {
-      return finish
-    },
-    get usage() {
-      return usage
-    },
-    get done() {
-      return finish !== undefined
-    },
+    holding: false,
+    progress: 0,
+    finish: undefined,
+    usage: undefined,
+    done: false,
   }
+  return reader
 }
 
-function incomplete(raw: string): UpstreamDelta {
+function incomplete(raw: string): EventReader['finish'] {
   const known = Object.hasOwn(incompleteReasons, raw) ? incompleteReasons[raw] : undefined
   return known ? { type: 'finish', reason: known } : { type: 'finish', reason: 'other', raw }
 }

@@ -310,8 +310,9 @@ describe('the documentation', () => {
     const environment = new Proxy({}, { get: (_, name) => void read.add(String(name)) })
     readOptions(environment)
 
-    // The `openai` package reads these itself.
-    const elsewhere = ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID', 'OPENAI_CUSTOM_HEADERS']
+    // The `openai` package reads these itself, and whatever asks the model's server those.
+    const account = ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID', 'OPENAI_CUSTOM_HEADERS']
+    const elsewhere = [...account, 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY']
     expect(documented.toSorted()).toEqual(
       [...[...read].filter((name) => !known.includes(name)), ...elsewhere].toSorted(),
     )
