@@ -12,7 +12,7 @@ export interface Collector {
 
 /** Creates a collector that has heard nothing yet. */
 export function createCollector(): Collector {
-  const texts = { text: '', reasoning: '', refusal: '' }
+  const texts = { text: createText(), reasoning: createText(), refusal: createText() }
   const logprobs: { text?: unknown[]; refusal?: unknown[] } = {}
   const calls: Mutable<AnsweredCall>[] = []
   const sources: { url: string; title?: string }[] = []
@@ -44,10 +44,10 @@ export function createCollector(): Collector {
       case 'text':
       case 'refusal':
         if (delta.logprobs) (logprobs[delta.type] ??= []).push(...delta.logprobs)
-        texts[delta.type] += delta.text
+        texts[delta.type].add(delta.text)
         break
       case 'reasoning':
-        texts.reasoning += delta.text
+        texts.reasoning.add(delta.text)
         break
       case 'tool-call':
         addCall(delta)
@@ -78,11 +78,13 @@ export function createCollector(): Collector {
     add,
     get answer() {
       if (!head) return undefined
+      const reasoning = texts.reasoning.whole()
+      const refusal = texts.refusal.whole()
       return {
         ...head,
-        text: texts.text,
-        ...(texts.reasoning ? { reasoning: texts.reasoning } : {}),
-        ...(texts.refusal ? { refusal: texts.refusal } : {}),
+        text: texts.text.whole(),
+        ...(reasoning ? { reasoning } : {}),
+        ...(refusal ? { refusal } : {}),
         ...(calls.length > 0 ? { toolCalls: calls.filter(Boolean) } : {}),
         ...(sources.length > 0 ? { sources } : {}),
         ...(logprobs.text || logprobs.refusal ? { logprobs } : {}),
@@ -90,6 +92,23 @@ export function createCollector(): Collector {
         ...end,
       }
     },
+  }
+}
+
+/** Grows a text piece by piece. A sum of strings would keep every piece, which is more than the text. */
+function createText(): { add(piece: string): void; whole(): string } {
+  let text = ''
+  let pieces: string[] = []
+  function whole(): string {
+    text += pieces.join('')
+    pieces = []
+    return text
+  }
+  return {
+    add(piece) {
+      if (pieces.push(piece) === 256) whole()
+    },
+    whole,
   }
 }
 

@@ -1,30 +1,59 @@
 import { partLost } from './ends.ts'
+import { pack, type Packed, unpack } from './packed.ts'
 import { type Batches, type ChatDelta, isTerminal, type OnBatch, type OnOver } from './types.ts'
 
 /** The deltas of one reply as far as this process has them, and who waits for more. */
 export interface Log {
-  /** The sequence number before the first of `deltas`. */
+  /** The sequence number before the first delta. */
   readonly base: number
-  readonly deltas: ChatDelta[]
+  /** The older ones, `BLOCK` in each. */
+  readonly packed: Packed[]
+  /** The newest ones. */
+  deltas: ChatDelta[]
   /** Why nothing more comes, where that is no delta. */
   failure: unknown
   sealed: boolean
   readonly waiting: Set<() => void>
 }
 
+/** Deltas that are packed together, as soon as so many newer ones are there for readers who keep up. */
+const BLOCK = 512
+
 /** Makes a log that begins after the delta `base`. */
 export function createLog(base = 0): Log {
-  return { base, deltas: [], failure: undefined, sealed: false, waiting: new Set() }
+  return { base, packed: [], deltas: [], failure: undefined, sealed: false, waiting: new Set() }
 }
 
 /** The sequence number of the last delta. */
-export function lengthOf({ base, deltas }: Log): number {
-  return base + deltas.length
+export function lengthOf(log: Log): number {
+  return log.base + tailOf(log) + log.deltas.length
+}
+
+/** How many deltas are packed. */
+function tailOf({ packed }: Log): number {
+  return packed.length * BLOCK
+}
+
+/** Some of the deltas behind the first `count`, at least one where there is one: those of `deltas` from `from` on. */
+function deltasFrom(
+  log: Log,
+  count: number,
+): { readonly deltas: readonly ChatDelta[]; readonly from: number } {
+  const tail = tailOf(log)
+  if (count >= tail) return { deltas: log.deltas, from: count - tail }
+  const from = count % BLOCK
+  return { deltas: unpack(log.packed[(count - from) / BLOCK]!), from }
 }
 
 /** The last delta, where it is terminal. */
 export function terminalOf({ sealed, deltas }: Log): ChatDelta | undefined {
   return sealed ? deltas.at(-1) : undefined
+}
+
+/** The delta behind the first `count`. */
+export function deltaAt(log: Log, count: number): ChatDelta | undefined {
+  const { deltas, from } = deltasFrom(log, count)
+  return deltas[from]
 }
 
 /** Adds deltas and wakes the readers. A terminal delta seals the log: what stands behind it is dropped. */
@@ -34,6 +63,11 @@ export function extend(log: Log, deltas: readonly ChatDelta[]): void {
     if (!isTerminal(delta)) continue
     log.sealed = true
     break
+  }
+  // Readers may still be at the array: it is left to them as it is.
+  while (log.deltas.length >= 2 * BLOCK) {
+    log.packed.push(pack(log.deltas.slice(0, BLOCK)))
+    log.deltas = log.deltas.slice(BLOCK)
   }
   wake(log)
 }
@@ -82,17 +116,17 @@ export function readLog(log: Log, { after, signal, onClose }: ReadOptions): Batc
   function advance(): void {
     if (!onBatch) return
     const over = closed || aborted
-    const from = cursor
-    const more = from < log.deltas.length
+    const more = cursor < lengthOf(log) - log.base
     if (!over && !more && !log.sealed && log.failure === undefined) return
     const tell = onBatch
     onBatch = undefined
     if (!over && more) {
-      cursor = log.deltas.length
-      tell(log.deltas, from)
+      const { deltas, from } = deltasFrom(log, cursor)
+      cursor += deltas.length - from
+      tell(deltas, from)
       return
     }
-    const beyond = log.sealed && from > log.deltas.length
+    const beyond = log.sealed && cursor > lengthOf(log) - log.base
     const failed = !over && (!log.sealed || beyond)
     close()
     onOver(failed ? { error: beyond ? partLost() : log.failure } : undefined)

@@ -79,9 +79,10 @@ export function createMemoryStore({
       if (!entry) return gone
       const { log } = entry
       if (log.sealed) return terminalOf(log)
-      const from = log.deltas.length
+      const before = lengthOf(log)
       extend(log, deltas)
-      for (let at = from; at < log.deltas.length; at++) entry.bytes += OBJECT_LENGTH + sizeOf(log.deltas[at]!)
+      const taken = lengthOf(log) - before
+      for (let at = 0; at < taken; at++) entry.bytes += OBJECT_LENGTH + sizeOf(deltas[at]!)
       if (log.sealed) {
         entry.sealedAt = now()
         sealed.set(id, entry)

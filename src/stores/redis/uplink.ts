@@ -1,4 +1,4 @@
-import { extend, lengthOf, type Log, terminalOf, toUnkept } from '../../log.ts'
+import { deltaAt, extend, lengthOf, type Log, terminalOf, toUnkept } from '../../log.ts'
 import { type Ask, type ChatDelta, isTerminal } from '../../types.ts'
 import type { Answer, Commands } from './commands.ts'
 
@@ -212,7 +212,7 @@ export function createUplink(options: UplinkOptions): Uplink {
     const seen = shown()
     let size = 0
     for (let at = kept; at < total() && group.length < GROUP_LENGTH && size < GROUP_BYTES; at++) {
-      const text = JSON.stringify(at < seen ? log.deltas[at] : pending[at - seen])
+      const text = JSON.stringify(at < seen ? deltaAt(log, at) : pending[at - seen])
       size += text.length
       group.push(text)
     }
