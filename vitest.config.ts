@@ -9,7 +9,7 @@ export default defineConfig({
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
     testTimeout: 30_000,
     hookTimeout: 120_000,
-    // Two cores: tests that start real servers, browsers and runtimes disturb each other beyond that.
-    maxWorkers: 2,
+    // Tests wait for clocks as much as for processors; beyond this, those that start real servers and browsers disturb each other.
+    maxWorkers: 3,
   },
 })

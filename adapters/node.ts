@@ -1,4 +1,10 @@
-import { Agent as HttpAgent, type AgentOptions, type IncomingMessage, request as askHttp } from 'node:http'
+import {
+  Agent as HttpAgent,
+  type AgentOptions,
+  type ClientRequest,
+  type IncomingMessage,
+  request as askHttp,
+} from 'node:http'
 import { Agent as HttpsAgent, request as askHttps } from 'node:https'
 import { toNodeBody } from './node-body.ts'
 
@@ -49,11 +55,17 @@ export function createNodeFetch(): Fetch {
 
 /** Sends a request. Resolves with the head of its answer; from there on the signal ends the body. */
 function ask(url: URL, init: RequestInit, agent: HttpAgent): Promise<IncomingMessage> {
+  const send = url.protocol === 'https:' ? askHttps : askHttp
+  const { method = 'GET', signal } = init
+  // The agent's time is for idle connections; who asks has clocks of its own.
+  const request = send(url, { method, headers: headersOf(init), agent, timeout: 0 })
+  request.end(init.body)
+  return answerOf(request, signal)
+}
+
+// By itself, because what its closures see is kept as long as the answer streams: not the question.
+function answerOf(request: ClientRequest, signal?: AbortSignal | null): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const send = url.protocol === 'https:' ? askHttps : askHttp
-    const { method = 'GET', signal } = init
-    // The agent's time is for idle connections; who asks has clocks of its own.
-    const request = send(url, { method, headers: headersOf(init), agent, timeout: 0 })
     const abort = (): void => void request.destroy(new Error('aborted'))
     const lift = (): void => signal?.removeEventListener('abort', abort)
     signal?.addEventListener('abort', abort, { once: true })
@@ -67,7 +79,6 @@ function ask(url: URL, init: RequestInit, agent: HttpAgent): Promise<IncomingMes
       lift()
       reject(error)
     })
-    request.end(init.body)
   })
 }
 

@@ -89,6 +89,18 @@ export function createOpenAI({
 
   return (request, options) => inBatches(() => ask(request, options))
 
+  // By itself, because a generator keeps what it had once: the head of the answer is not needed while it streams.
+  async function open(
+    request: ChatRequest,
+    signal: AbortSignal,
+    accept: () => void,
+  ): Promise<[CompletionParser, BodyReader]> {
+    const response = await connect(request, { client, api, learned, signal })
+    accept()
+    const parser = await parserFor(response, api.createReader(), maxEventBytes)
+    return [parser, readBody(response.body, signal)]
+  }
+
   async function* ask(
     request: ChatRequest,
     { signal, onAccept }: UpstreamOptions,
@@ -102,25 +114,27 @@ export function createOpenAI({
     let bytes: BodyReader | undefined
     try {
       watchdog.expect(headersTimeoutMs, () => attempt.abort(timeout('did not answer', headersTimeoutMs)))
-      const response = await connect(request, { client, api, learned, signal: attempt.signal })
-      onAccept?.()
-      watchdog.expect(firstDeltaTimeoutMs, () => attempt.abort(timeout('said nothing', firstDeltaTimeoutMs)))
-      parser = await parserFor(response, api.createReader(), maxEventBytes)
-      bytes = readBody(response.body, attempt.signal)
+      const accept = (): void => {
+        onAccept?.()
+        watchdog.expect(firstDeltaTimeoutMs, () =>
+          attempt.abort(timeout('said nothing', firstDeltaTimeoutMs)),
+        )
+      }
+      ;[parser, bytes] = await open(request, attempt.signal, accept)
       let spoken = false
       let finishing = false
-      for (let open = true; open && !parser.done;) {
+      for (let going = true; going && !parser.done;) {
         const { events, progress } = parser
         let broken: { readonly cause: unknown } | undefined
         try {
           const { value, done } = await bytes.next()
-          if (done) open = false
+          if (done) going = false
           else parser.feed(value)
         } catch (cause) {
-          open = false
+          going = false
           broken = { cause }
         }
-        if (!open) endOfBody(parser, attempt.signal, broken)
+        if (!going) endOfBody(parser, attempt.signal, broken)
         if (parser.finished && !finishing) {
           finishing = true
           watchdog.expect(USAGE_WAIT_MS, () => attempt.abort(cutShort()))
