@@ -18,7 +18,11 @@ describe('what is packed is what is unpacked', () => {
   const run = fc.oneof(fc.array(saying('text')), fc.array(saying('reasoning')), fc.array(delta))
 
   test('whatever it is', () => {
-    fc.assert(fc.property(run, (deltas) => void expect(unpack(pack(deltas))).toEqual(deltas)))
+    fc.assert(
+      fc.property(run, (deltas) => {
+        expect(unpack(pack(deltas))).toEqual(deltas)
+      }),
+    )
   })
 
   test('also halves of one character, and pieces that are long', () => {
