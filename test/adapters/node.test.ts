@@ -214,6 +214,23 @@ describe('connections', () => {
     for (const { body } of responses) await body?.getReader().cancel()
   })
 
+  test('one that nobody uses is closed after four seconds, and one that is silent in an answer is not', async () => {
+    const { url, sockets } = await serve((response, { url: path }) => {
+      if (path?.endsWith('quick')) response.end('all')
+      else response.write('first')
+    })
+    const fetch = createNodeFetch()
+    const reader = (await fetch(`${url}/slow`, post)).body!.getReader()
+    await reader.read()
+    await (await fetch(`${url}/quick`, post)).text()
+    expect(sockets).toHaveLength(2)
+
+    await until(() => sockets[1]!.destroyed, 6000)
+
+    expect(sockets[0]!.destroyed).toBe(false)
+    await reader.cancel()
+  })
+
   test('one that is cancelled is closed', async () => {
     const { url, sockets } = await serve((response) => void response.write('open'))
     const reader = (await createNodeFetch()(url, post)).body!.getReader()
