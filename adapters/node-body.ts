@@ -43,7 +43,9 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
   })
   source.on('end', finish)
   source.on('error', finish)
-  source.on('close', () => finish(new Error('The connection was closed in the middle of the body.')))
+  source.on('close', () => {
+    if (!over) finish(new Error('The connection was closed in the middle of the body.'))
+  })
 
   function finish(error?: Error): void {
     if (!over) failure = error
@@ -89,16 +91,19 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
 
 /** The body without the compression that the server says it has. None was asked for; some compress all the same. */
 function decoded(message: IncomingMessage): Readable {
-  const decoder = decoderFor(message.headers['content-encoding'])
-  if (!decoder) return message
-  // Its errors reach the reader as errors of the decoder.
-  return pipeline(message, decoder, () => {})
+  let body: Readable = message
+  for (const encoding of (message.headers['content-encoding'] ?? '').split(',').reverse()) {
+    const decoder = decoderFor(encoding.trim().toLowerCase(), message)
+    // Errors reach the reader as those of the last decoder.
+    if (decoder) body = pipeline(body, decoder, () => {})
+  }
+  return body
 }
 
-function decoderFor(encoding: string | undefined) {
+function decoderFor(encoding: string, message: IncomingMessage) {
   // What is there is given at once: an event must not wait for the next.
   const flush = constants.Z_SYNC_FLUSH
-  switch (encoding?.trim().toLowerCase()) {
+  switch (encoding) {
     case 'gzip':
     case 'x-gzip':
       return createGunzip({ flush, finishFlush: flush })
@@ -106,7 +111,11 @@ function decoderFor(encoding: string | undefined) {
       return createInflate({ flush, finishFlush: flush })
     case 'br':
       return createBrotliDecompress({ flush: constants.BROTLI_OPERATION_FLUSH })
-    default:
+    case '':
+    case 'identity':
       return undefined
+    default:
+      message.destroy()
+      throw new Error(`unknown content-encoding ${encoding}`)
   }
 }

@@ -10,6 +10,11 @@ import { toNodeBody } from './node-body.ts'
 
 type Fetch = typeof globalThis.fetch
 
+export interface NodeFetchOptions {
+  /** Whether the proxies of the environment are used. Default true. */
+  readonly proxies?: boolean | undefined
+}
+
 /**
  * A stream holds its connection for its whole life: a limit of their number would let the next ones wait, and say
  * nothing. One that is idle for longer may be closed by the server just as it is used again.
@@ -26,9 +31,9 @@ const agentOptions: AgentOptions = { keepAlive: true, maxSockets: Infinity, time
  * Connections are kept, for 4 s without use, and as many as there are requests at a time. `HTTPS_PROXY`, `HTTP_PROXY`
  * and `NO_PROXY`, in either case, are honoured; so is `NODE_EXTRA_CA_CERTS`.
  */
-export function createNodeFetch(): Fetch {
+export function createNodeFetch({ proxies: mayUseProxies = true }: NodeFetchOptions = {}): Fetch {
   const direct = { 'http:': new HttpAgent(agentOptions), 'https:': new HttpsAgent(agentOptions) }
-  const usesProxies = Object.keys(process.env).some((name) => /_proxy$/i.test(name))
+  const usesProxies = mayUseProxies && Object.keys(process.env).some((name) => /^https?_proxy$/i.test(name))
   let proxies: Promise<(target: URL) => HttpAgent | undefined> | undefined
 
   async function agentFor(url: URL): Promise<HttpAgent> {
@@ -45,7 +50,9 @@ export function createNodeFetch(): Fetch {
     signal?.throwIfAborted()
     try {
       const url = new URL(input instanceof Request ? input.url : input)
-      return toResponse(await ask(url, init, await agentFor(url)), url, signal)
+      const agent = await agentFor(url)
+      signal?.throwIfAborted()
+      return toResponse(await ask(url, init, agent), url, signal)
     } catch (cause) {
       if (signal?.aborted) throw signal.reason
       throw new TypeError('fetch failed', { cause })
@@ -66,7 +73,11 @@ function ask(url: URL, init: RequestInit, agent: HttpAgent): Promise<IncomingMes
 // By itself, because what its closures see is kept as long as the answer streams: not the question.
 function answerOf(request: ClientRequest, signal?: AbortSignal | null): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const abort = (): void => void request.destroy(new Error('aborted'))
+    // At once, because a request that has no connection yet, through a proxy that says nothing, has no error either.
+    function abort(): void {
+      request.destroy(new Error('aborted'))
+      reject(signal?.reason)
+    }
     const lift = (): void => signal?.removeEventListener('abort', abort)
     signal?.addEventListener('abort', abort, { once: true })
     request.on('response', (message) => {
@@ -93,7 +104,7 @@ function isRedirect({ statusCode = 0 }: IncomingMessage): boolean {
 /** What is read of a `Response`. One of the platform's own would ask for a web stream. */
 function toResponse(message: IncomingMessage, url: URL, signal?: AbortSignal | null): Response {
   const { statusCode: status = 0, statusMessage: statusText = '' } = message
-  const body = toNodeBody(message, signal)
+  const body = toNodeBody(message, signal) // throws where that is not possible
   async function text(): Promise<string> {
     const reader = body.getReader()
     const decoder = new TextDecoder()

@@ -9,7 +9,8 @@ export function createProxies(options: AgentOptions): (target: URL) => Agent | u
 
   return (target) => {
     const proxy = getProxyForUrl(target.href)
-    if (proxy === '') return undefined
+    // None, or one that `ALL_PROXY` names and that does not speak HTTP.
+    if (!/^https?:/i.test(proxy)) return undefined
     // Tunnels for `https:`, forwarded requests for `http:`.
     const Kind = target.protocol === 'https:' ? HttpsProxyAgent : HttpProxyAgent
     const name = `${target.protocol} ${proxy}`

@@ -27,6 +27,8 @@ export interface Options {
   readonly dialects: readonly DialectName[] | undefined
   /** Those of `tools.ts` that the model may call. */
   readonly tools: readonly Tool[]
+  /** Whether the upstream is on this machine, and no proxy is asked for it. Not of the environment. */
+  readonly nearby?: boolean | undefined
   readonly maxBodyBytes: number
   readonly maxMessages: number
   readonly maxReplies: number | undefined

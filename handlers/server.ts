@@ -90,7 +90,8 @@ async function startModel(): Promise<string> {
 }
 
 function pointedAt(simulator: string, options: Options): Options {
-  const simulated = { apiKey: 'simulated', baseURL: simulator, model: 'simulator', models: ['simulator'] }
+  const model = { model: 'simulator', models: ['simulator'], nearby: true }
+  const simulated = { ...model, apiKey: 'simulated', baseURL: simulator }
   // Here they cost nothing, and show how it is done.
   return { ...options, ...simulated, tools }
 }

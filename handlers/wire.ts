@@ -36,7 +36,7 @@ const noAccount = { organization: null, project: null }
 function upstreamFor(options: Options): Upstream {
   const { upstreams = [], headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs, maxEventBytes } = options
   const limits = { headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs, maxEventBytes }
-  const shared = { ...limits, fetch: createNodeFetch() }
+  const shared = { ...limits, fetch: createNodeFetch({ proxies: !options.nearby }) }
   // Servers without keys (Ollama, vLLM) still get a header, because the client insists on one.
   const { apiKey = 'none', baseURL, api } = options
   const [first, ...others] = upstreams.map(({ name, models, ...rest }) => {

@@ -87,7 +87,6 @@ export async function* streamBatches(
       for await (const heard of batchesOf(upstream(turn.request, { signal, onAccept }))) {
         said = true
         const deltas: ChatDelta[] = started ? [] : [start]
-        started = true
         for (const delta of heard) {
           if (delta.type === 'finish') {
             deltas.push(...turn.finish(delta))
@@ -97,6 +96,7 @@ export async function* streamBatches(
           if (delta.type === 'usage') tellUsage()
           if (passed) deltas.push(passed)
         }
+        started = true
         if (deltas.length > 0) yield deltas
         if (turn.state !== 'asking') break
       }

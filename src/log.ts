@@ -35,7 +35,7 @@ function tailOf({ packed }: Log): number {
 }
 
 /** Some of the deltas behind the first `count`, at least one where there is one: those of `deltas` from `from` on. */
-function deltasFrom(
+export function deltasFrom(
   log: Log,
   count: number,
 ): { readonly deltas: readonly ChatDelta[]; readonly from: number } {
@@ -48,12 +48,6 @@ function deltasFrom(
 /** The last delta, where it is terminal. */
 export function terminalOf({ sealed, deltas }: Log): ChatDelta | undefined {
   return sealed ? deltas.at(-1) : undefined
-}
-
-/** The delta behind the first `count`. */
-export function deltaAt(log: Log, count: number): ChatDelta | undefined {
-  const { deltas, from } = deltasFrom(log, count)
-  return deltas[from]
 }
 
 /** Adds deltas and wakes the readers. A terminal delta seals the log: what stands behind it is dropped. */

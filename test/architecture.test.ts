@@ -51,6 +51,7 @@ function isIn(name: string, ...folders: string[]): boolean {
 test('imports are found at all', () => {
   expect(modules.length).toBeGreaterThan(60)
   expect(read('src/chat.ts').imports).toEqual([
+    'src/batches.ts',
     'src/errors.ts',
     'src/report.ts',
     'src/tools.ts',

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import { type AddressInfo, connect, type Socket } from 'node:net'
-import { brotliCompressSync, constants, createGzip, deflateSync } from 'node:zlib'
+import { brotliCompressSync, constants, createGzip, deflateSync, gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createNodeFetch } from '../../adapters/node.ts'
 import { soon, until } from '../src/kit.ts'
@@ -138,6 +138,38 @@ describe('its signal', () => {
     expect(sockets).toHaveLength(0)
   })
 
+  test.each(['HTTP_PROXY', 'NOTHING'])(
+    'that aborts before anything was sent is seen (%s): nothing is sent',
+    async (name) => {
+      const { url, requests } = await serve(() => {})
+      vi.stubEnv(name, url)
+      const controller = new AbortController()
+
+      const asking = createNodeFetch()(url, { ...post, signal: controller.signal })
+      controller.abort(reason)
+
+      await expect(soon(asking)).rejects.toBe(reason)
+      await new Promise(setImmediate)
+      expect(requests).toHaveLength(0)
+    },
+  )
+
+  test('ends the wait for a proxy that does not answer', async () => {
+    const proxy = await serve(() => {})
+    let asked = false
+    proxy.server.on('connect', () => void (asked = true))
+    vi.stubEnv('HTTPS_PROXY', proxy.url)
+    const controller = new AbortController()
+    const asking = createNodeFetch()('https://model.test/v1', { ...post, signal: controller.signal })
+    asking.catch(() => {})
+    await until(() => asked)
+
+    controller.abort(reason)
+
+    await expect(soon(asking)).rejects.toBe(reason)
+    for (const socket of proxy.sockets) socket.destroy()
+  })
+
   test('ends the wait for an answer, and its connection', async () => {
     const { url, sockets, requests } = await serve(() => {})
     const controller = new AbortController()
@@ -246,7 +278,6 @@ describe('connections', () => {
 describe('a body', () => {
   test('that arrives together is one piece', async () => {
     const { url } = await serve((response) => {
-      response.cork()
       for (let at = 0; at < 100; at++) response.write(`data: ${at}\n\n`)
       response.end()
     })
@@ -316,6 +347,7 @@ describe('a body', () => {
     ['deflate', deflateSync('whole')],
     ['br', brotliCompressSync('whole')],
     ['identity', Buffer.from('whole')],
+    ['gzip, br', brotliCompressSync(gzipSync('whole'))],
   ] as const)('in %s is read', async (encoding, bytes) => {
     const { url } = await serve((response) => {
       response.writeHead(200, { 'content-encoding': encoding }).end(bytes)
@@ -346,6 +378,17 @@ describe('a body', () => {
 
     await expect(soon(response.text())).rejects.toThrow(/./)
   })
+})
+
+test('a body in an encoding that nobody asked for, and that is not known, is an error', async () => {
+  const { url, sockets } = await serve((response) => {
+    response.writeHead(200, { 'content-encoding': 'zstd' }).write('?')
+  })
+
+  const error = await createNodeFetch()(url, post).catch((caught: unknown) => caught)
+
+  expect(cause(error).message).toBe('unknown content-encoding zstd')
+  await until(() => sockets.every(({ destroyed }) => destroyed))
 })
 
 describe('a server with a certificate', () => {
@@ -413,6 +456,27 @@ describe('a proxy', () => {
     expect(cause(error).code).toBe('DEPTH_ZERO_SELF_SIGNED_CERT')
     expect(proxy.seen).toEqual([`CONNECT ${new URL(secure.url).host} `])
     expect(secure.requests).toHaveLength(0)
+  })
+
+  test('of ALL_PROXY alone is not asked: it may speak anything', async () => {
+    const proxy = await serveProxy()
+    const origin = await serve((response) => void response.end('direct'))
+    vi.stubEnv('ALL_PROXY', proxy.url)
+
+    expect(await (await createNodeFetch()(origin.url, post)).text()).toBe('direct')
+    vi.stubEnv('HTTPS_PROXY', proxy.url)
+    vi.stubEnv('ALL_PROXY', 'socks5://127.0.0.1:9')
+    expect(await (await createNodeFetch()(origin.url, post)).text()).toBe('direct')
+
+    expect(proxy.seen).toEqual([])
+  })
+
+  test('is not asked where that is not wanted', async () => {
+    const proxy = await serveProxy()
+    const origin = await serve((response) => void response.end('direct'))
+    vi.stubEnv('HTTP_PROXY', proxy.url)
+
+    expect(await (await createNodeFetch({ proxies: false })(origin.url, post)).text()).toBe('direct')
   })
 
   test('that is not there is a TypeError with the reason', async () => {

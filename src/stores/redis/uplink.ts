@@ -1,4 +1,4 @@
-import { deltaAt, extend, lengthOf, type Log, terminalOf, toUnkept } from '../../log.ts'
+import { deltasFrom, extend, lengthOf, type Log, terminalOf, toUnkept } from '../../log.ts'
 import { type Ask, type ChatDelta, isTerminal } from '../../types.ts'
 import type { Answer, Commands } from './commands.ts'
 
@@ -207,14 +207,26 @@ export function createUplink(options: UplinkOptions): Uplink {
     void send() // never rejects
   }
 
+  /** What Redis does not have yet, in order. */
+  function* missing(): Generator<ChatDelta> {
+    const seen = shown()
+    for (let at = kept; at < seen;) {
+      const { deltas, from } = deltasFrom(log, at)
+      const some = deltas.slice(from, from + seen - at)
+      yield* some
+      at += some.length
+    }
+    yield* pending.slice(Math.max(0, kept - seen))
+  }
+
   function nextGroup(): string[] {
     const group: string[] = []
-    const seen = shown()
     let size = 0
-    for (let at = kept; at < total() && group.length < GROUP_LENGTH && size < GROUP_BYTES; at++) {
-      const text = JSON.stringify(at < seen ? deltaAt(log, at) : pending[at - seen])
+    for (const delta of missing()) {
+      const text = JSON.stringify(delta)
       size += text.length
       group.push(text)
+      if (group.length >= GROUP_LENGTH || size >= GROUP_BYTES) break
     }
     return group
   }
