@@ -88,7 +88,7 @@ export function createService(): Service {
     self.answers = []
     self.onStop = stopped
   })
-  afterEach(() => expect.poll(() => pending.size).toBe(0))
+  afterEach(() => expect.poll(() => pending.size, { timeout: 5000 }).toBe(0))
 
   const self: Service = {
     get url() {
