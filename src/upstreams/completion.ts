@@ -48,7 +48,7 @@ export function createCompletionParser({
   maxEventBytes,
   charset = 'utf-8',
 }: CompletionOptions): CompletionParser {
-  const decoder = new TextDecoder(charset)
+  const decode = createDecoder(charset)
   let deltas: UpstreamDelta[] = []
   let ended = false
 
@@ -119,11 +119,11 @@ export function createCompletionParser({
     done: false,
     failure: undefined,
     feed(bytes) {
-      feedText(decoder.decode(bytes, { stream: true }))
+      feedText(decode(bytes))
     },
     end() {
       ended = true
-      feedText(decoder.decode())
+      feedText(decode())
       feedText('\n\n') // an event without its blank line counts when it is whole
       if (!parser.failure) chunks.flush?.(deltas)
       parser.holding = false
@@ -150,6 +150,20 @@ export function createCompletionParser({
     },
   }
   return parser
+}
+
+/** Decodes a body piece by piece; without bytes, what is left. */
+function createDecoder(charset: string): (bytes?: Uint8Array) => string {
+  const decoder = new TextDecoder(charset)
+  if (decoder.encoding !== 'utf-8') return (bytes) => decoder.decode(bytes, { stream: bytes !== undefined })
+  // A piece that begins and ends between two characters needs no memory of the one before, which costs twice as much.
+  const whole = new TextDecoder('utf-8', { ignoreBOM: true })
+  let between = false
+  return (bytes) => {
+    const begins = between
+    between = bytes !== undefined && bytes.length > 0 && bytes[bytes.length - 1]! < 0x80
+    return begins && between ? whole.decode(bytes) : decoder.decode(bytes, { stream: bytes !== undefined })
+  }
 }
 
 /** llama.cpp reports in a field `error`, Ollama in a line of JSON without any field. */

@@ -135,13 +135,13 @@ export function createOpenAI({
           broken = { cause }
         }
         if (!going) endOfBody(parser, attempt.signal, broken)
+        const deltas = parser.take()
         if (parser.finished && !finishing) {
           finishing = true
           watchdog.expect(USAGE_WAIT_MS, () => attempt.abort(cutShort()))
-        } else if (!finishing && (spoken ? parser.events > events : parser.progress > progress)) {
-          watchdog.feed()
+        } else if (!finishing && deltas.length === 0) {
+          if (spoken ? parser.events > events : parser.progress > progress) watchdog.feed()
         }
-        const deltas = parser.take()
         if (deltas.length > 0) {
           // Our reader's time is not the upstream's: the clock rests while it takes what came. Beyond a finish reason
           // nothing but more of the answer winds it up again, comments above all do not.
