@@ -118,7 +118,7 @@ test('twenty clients that read nothing cost twenty small buffers', async () => {
   const total = responses.reduce((sum, { writableLength }) => sum + writableLength, 0)
   expect(total).toBeLessThan(20 * 256 * 1024)
   for (const wire of wires) wire.leave('RST')
-  await vi.waitUntil(() => running?.sockets.size === 0)
+  await vi.waitUntil(() => running?.sockets.size === 0, { timeout: 10_000 })
 })
 
 test('a slow client reads an answer to its end that is kept for no time at all', async () => {
@@ -126,7 +126,7 @@ test('a slow client reads an answer to its end that is kept for no time at all',
   const wire = await dial(host.port)
   wire.socket.pause()
   wire.send(post('/chat', { prompt: 'hi' }, ['Connection: close']))
-  await vi.waitUntil(() => held.most > 0)
+  await vi.waitUntil(() => held.most > 0, { timeout: 10_000 })
   // Whoever asks for anything makes the store forget what is over.
   await vi.waitUntil(async () => (await store.state('reply-1')) === undefined, { timeout: 10_000 })
   const other = await fetch(`${host.url}/chat/reply-1`)

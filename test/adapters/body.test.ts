@@ -205,11 +205,11 @@ test.each([
     const wire = await dial(running.port)
 
     wire.send(head + rest)
-    await vi.waitUntil(() => asked.mock.calls.length === 1)
+    await vi.waitUntil(() => asked.mock.calls.length === 1, { timeout: 10_000 })
     wire.leave(how)
 
-    await vi.waitUntil(() => running?.sockets.size === 0)
-    await vi.waitUntil(() => answered.mock.calls.length > 0)
+    await vi.waitUntil(() => running?.sockets.size === 0, { timeout: 10_000 })
+    await vi.waitUntil(() => answered.mock.calls.length > 0, { timeout: 10_000 })
     expect(script.asked).toHaveLength(0)
     expect(onError).not.toHaveBeenCalled()
   },

@@ -40,7 +40,7 @@ describe.each(hosts)('on %s', (_, listen) => {
 
     wire.send('GET /stream?prompt=hi HTTP/1.0\r\n\r\n')
     await wire.until('retry: 1')
-    await vi.waitUntil(() => script.asked.length === 1)
+    await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
     script.asked[0]?.say('one')
     await wire.until('"one"')
     script.asked[0]?.say('two')
@@ -57,14 +57,14 @@ describe.each(hosts)('on %s', (_, listen) => {
     const wire = await dial(running.port)
 
     wire.send(post('/chat', { prompt: 'hi' }))
-    await vi.waitUntil(() => script.asked.length === 1)
+    await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
     script.asked[0]?.say('one')
     await wire.until('"one"')
     wire.socket.end()
 
-    await vi.waitUntil(() => script.asked[0]?.signal.aborted)
+    await vi.waitUntil(() => script.asked[0]?.signal.aborted, { timeout: 10_000 })
     await wire.closed
-    await vi.waitUntil(() => running?.sockets.size === 0)
+    await vi.waitUntil(() => running?.sockets.size === 0, { timeout: 10_000 })
   })
 
   test('pipelined requests are answered in their order, each asked when its turn has come', async () => {
@@ -73,12 +73,12 @@ describe.each(hosts)('on %s', (_, listen) => {
     const wire = await dial(running.port)
 
     wire.send(post('/chat', { prompt: 'first' }) + post('/chat', { prompt: 'second' }) + bare('GET /healthz'))
-    await vi.waitUntil(() => script.asked.length === 1)
+    await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
     script.asked[0]?.say('one')
     await wire.until('"one"')
     expect(script.asked).toHaveLength(1)
     script.asked[0]?.finish()
-    await vi.waitUntil(() => script.asked.length === 2)
+    await vi.waitUntil(() => script.asked.length === 2, { timeout: 10_000 })
     script.asked[1]?.say('two')
     script.asked[1]?.finish()
 
@@ -95,11 +95,11 @@ describe.each(hosts)('on %s', (_, listen) => {
 
     wire.send(post('/chat', { prompt: 'first' }) + post('/chat', { prompt: 'second' }))
     await wire.until('200 OK')
-    await vi.waitUntil(() => script.asked.length === 1)
+    await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
     wire.leave('RST')
 
-    await vi.waitUntil(() => running?.sockets.size === 0)
-    await vi.waitUntil(() => script.asked.every(({ signal }) => signal.aborted))
+    await vi.waitUntil(() => running?.sockets.size === 0, { timeout: 10_000 })
+    await vi.waitUntil(() => script.asked.every(({ signal }) => signal.aborted), { timeout: 10_000 })
     expect(script.asked.map(({ request }) => request.messages[0]?.content)).toEqual(['first'])
   })
 

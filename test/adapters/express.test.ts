@@ -69,7 +69,7 @@ describe.each(hosts)('on %s', (_, listen) => {
     wire.send(post('/chat', { prompt: 'hi' }))
     await wire.until('\r\n\r\n')
     for (const word of ['one', 'two', 'three', 'four']) {
-      await vi.waitUntil(() => script.asked.length === 1)
+      await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
       const before = wire.reads.length
       script.asked[0]?.say(word)
       await wire.until(`"text":"${word}"`)
@@ -141,7 +141,7 @@ describe.each(hosts)('on %s', (_, listen) => {
     running = await listen({ upstream: script.upstream, retries: 0 })
 
     const asking = fetch(`${running.url}/chat`, question)
-    await vi.waitUntil(() => script.asked.length === 1)
+    await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
     script.asked[0]?.fail(new Error('a secret of ours'))
     const response = await asking
     const text = await response.text()
@@ -241,10 +241,10 @@ describe("in somebody's own app", () => {
       const wire = await dial(running.port)
 
       wire.send(request)
-      await vi.waitUntil(() => running?.sockets.size === 1)
+      await vi.waitUntil(() => running?.sockets.size === 1, { timeout: 10_000 })
       wire.leave()
 
-      await vi.waitUntil(() => answered.mock.calls.length === 1)
+      await vi.waitUntil(() => answered.mock.calls.length === 1, { timeout: 10_000 })
       expect(script.asked).toHaveLength(0)
     },
   )

@@ -125,7 +125,7 @@ describe('a body', () => {
   ])('%s is understood', async (_, event) => {
     const script = createScript()
     const asking = invoke(createHandler({ model: 'm', upstream: script.upstream }), event)
-    await vi.waitUntil(() => script.asked.length === 1)
+    await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
     script.asked[0]?.finish()
 
     expect((await asking).head?.statusCode).toBe(200)
@@ -177,7 +177,7 @@ describe('its end', () => {
       stream: fake.stream,
       from: fake.from,
     })
-    await vi.waitUntil(() => fake.writes.length === 2)
+    await vi.waitUntil(() => fake.writes.length === 2, { timeout: 10_000 })
     expect(fake.end).not.toHaveBeenCalled()
 
     settle()
@@ -191,7 +191,7 @@ describe('its end', () => {
     const handler = createHandler({ ...fixed, upstream: script.upstream })
     const since = performance.now()
     const serving = invoke(handler, post('{"prompt":"hi"}'), 2000)
-    await vi.waitUntil(() => script.asked.length === 1)
+    await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
     script.asked[0]?.say('Hel')
 
     const { text, end } = await serving
@@ -246,7 +246,7 @@ describe('its end', () => {
     expect(head?.statusCode).toBe(504)
     expect(JSON.parse(text)).toMatchObject({ error: { code: 'deadline' } })
     expect(end).toHaveBeenCalledTimes(1)
-    await vi.waitUntil(() => freed.mock.calls.length === 1)
+    await vi.waitUntil(() => freed.mock.calls.length === 1, { timeout: 10_000 })
   })
 
   test('comes when the stream itself fails', async () => {
@@ -260,7 +260,7 @@ describe('its end', () => {
       stream: fake.stream,
       from: fake.from,
     })
-    await vi.waitUntil(() => fake.heads.length === 1)
+    await vi.waitUntil(() => fake.heads.length === 1, { timeout: 10_000 })
 
     fake.fail()
 

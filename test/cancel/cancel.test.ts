@@ -130,7 +130,7 @@ describe('with lingerMs 0 the upstream is closed at once', () => {
       wire.leave(how)
 
       expect(await untilHungUp(request)).toBeLessThan(PROMISE_MS)
-      await vi.waitUntil(() => running?.sockets.size === 0)
+      await vi.waitUntil(() => running?.sockets.size === 0, { timeout: 10_000 })
     },
   )
 })
@@ -166,7 +166,7 @@ describe('before there is anything to come back for the upstream is closed at on
       'POST /chat for one document',
       60_000,
     )
-    await vi.waitUntil(() => request.tokens === 3)
+    await vi.waitUntil(() => request.tokens === 3, { timeout: 10_000 })
 
     wire.leave(how)
 
@@ -192,11 +192,11 @@ test('a reader that comes back in time keeps the answer alive, and gets every by
   const { port } = await listen({ upstream: script.upstream, lingerMs: 300 })
   const first = await dial(port)
   first.send(post('/chat', { prompt: 'hi' }))
-  await vi.waitUntil(() => script.asked.length === 1)
+  await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
   script.asked[0]?.say('one', 'two')
   const start = split(await first.until('"two"'))
   first.leave('RST')
-  await vi.waitUntil(() => running?.sockets.size === 0)
+  await vi.waitUntil(() => running?.sockets.size === 0, { timeout: 10_000 })
   script.asked[0]?.say('three')
 
   const second = await dial(port)
@@ -221,7 +221,7 @@ test('one of two readers leaving costs the other nothing', async () => {
   const { port } = await listen({ upstream: script.upstream, lingerMs: 0 })
   const first = await dial(port)
   first.send(post('/chat', { prompt: 'hi' }))
-  await vi.waitUntil(() => script.asked.length === 1)
+  await vi.waitUntil(() => script.asked.length === 1, { timeout: 10_000 })
   script.asked[0]?.say('one')
   await first.until('"one"')
   const id = idOf(first)
@@ -230,13 +230,13 @@ test('one of two readers leaving costs the other nothing', async () => {
   await second.until('"one"')
 
   first.leave()
-  await vi.waitUntil(() => running?.sockets.size === 1)
+  await vi.waitUntil(() => running?.sockets.size === 1, { timeout: 10_000 })
   script.asked[0]?.say('two')
   await second.until('"two"')
   expect(script.asked[0]?.signal.aborted).toBe(false)
   second.leave()
 
-  await vi.waitUntil(() => script.asked[0]?.signal.aborted)
+  await vi.waitUntil(() => script.asked[0]?.signal.aborted, { timeout: 10_000 })
 })
 
 test.each(['DELETE /chat/%', 'POST /chat/%/stop'])(
