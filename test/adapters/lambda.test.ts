@@ -196,7 +196,7 @@ describe('its end', () => {
 
     const { text, end } = await serving
 
-    expect(performance.now() - since).toBeLessThan(2000)
+    expect(performance.now() - since).toBeLessThan(4000)
     expect(text).toMatch(/"Hel"\}\n\nid: 3\ndata: \{"type":"error","code":"deadline",.*\n\n$/)
     expect(script.asked[0]?.signal.aborted).toBe(true)
     expect(end).toHaveBeenCalledTimes(1)
@@ -222,7 +222,7 @@ describe('its end', () => {
       const { text, end } = await invoke(async () => reply, post(''), 1200)
 
       expect(text).toBe('x')
-      expect(performance.now() - since).toBeLessThan(1200)
+      expect(performance.now() - since).toBeLessThan(3000)
       expect(end).toHaveBeenCalledTimes(1)
     },
     5000,
@@ -242,7 +242,7 @@ describe('its end', () => {
     const { head, text, end } = await invoke(handler, post(''), 1200)
     release()
 
-    expect(performance.now() - since).toBeLessThan(1200)
+    expect(performance.now() - since).toBeLessThan(3000)
     expect(head?.statusCode).toBe(504)
     expect(JSON.parse(text)).toMatchObject({ error: { code: 'deadline' } })
     expect(end).toHaveBeenCalledTimes(1)

@@ -104,7 +104,7 @@ describe.skipIf(missing)('two functions and one Redis', () => {
 
     const ms = performance.now() - since
     expect(ms).toBeGreaterThan(FOLLOW_MS - 100)
-    expect(ms).toBeLessThan(FOLLOW_MS + 1000)
+    expect(ms).toBeLessThan(FOLLOW_MS + 3000)
     expect({ ended: part.ended, over: isOver(part.text) }).toEqual({ ended: true, over: false })
   })
 
@@ -160,7 +160,7 @@ describe.skipIf(missing)('two functions and one Redis', () => {
       const { text } = await readPart(second.url, after(idOf(cut), 0))
       expect(deltas(text).at(-1)).toEqual({ type: 'finish', reason: 'cancelled' })
     }
-    expect(Math.max(...took)).toBeLessThan(1000)
+    expect(Math.max(...took)).toBeLessThan(3000)
     console.info(`stop on another function: ${took.toSorted((a, b) => a - b).join(', ')} ms`)
   })
 

@@ -66,7 +66,7 @@ describeRedis('when Redis is in trouble', () => {
 
     const last = deltasIn(await textOf(reply)).at(-1)
     expect(last).toMatchObject({ type: 'error', code: 'server-shutdown' })
-    expect(performance.now() - since).toBeLessThan(2000)
+    expect(performance.now() - since).toBeLessThan(5000)
   })
 
   test('a lease shorter than what a clock can keep is renewed all the same', async () => {

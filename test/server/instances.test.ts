@@ -164,7 +164,7 @@ describeRedis('three servers and one Redis', () => {
       }
       expect((await ask(urls[1]!, after(idOf(cut), lastId(late.text)))).status).toBe(204)
     }
-    expect(Math.max(...took)).toBeLessThanOrEqual(LEASE_MS + 1000)
+    expect(Math.max(...took)).toBeLessThanOrEqual(LEASE_MS + 3000)
     console.info(`a killed producer was noticed after ${took.map(Math.round).join(', ')} ms`)
   })
 
@@ -180,7 +180,7 @@ describeRedis('three servers and one Redis', () => {
     const since = performance.now()
     const { text } = await readPart(urls[0]!, after(idOf(cut), lastId(cut.text)))
 
-    expect(performance.now() - since).toBeLessThan(1000)
+    expect(performance.now() - since).toBeLessThan(4000)
     expect(text).toContain('"code":"producer-lost"')
   })
 

@@ -45,7 +45,7 @@ test.each(['SIGTERM', 'SIGINT'] as const)(
     server.child.kill(signal)
 
     expect(await server.exited).toBe(0)
-    expect(performance.now() - since).toBeLessThan(1000)
+    expect(performance.now() - since).toBeLessThan(5000)
     expect(server.stderr).toBe('')
   },
 )
@@ -101,7 +101,7 @@ test('an answer that does not end in time is told so, and its upstream is closed
     /id: 5\ndata: \{"type":"error","code":"server-shutdown","message":"[^"]+","retryable":true\}\n\n/,
   )
   expect(await server.exited).toBe(0)
-  expect(performance.now() - since).toBeLessThan(300 + 2000 + 1000)
+  expect(performance.now() - since).toBeLessThan(300 + 2000 + 3000)
   expect(await wire.closed).toMatch(/\r\n0\r\n\r\n$/)
   await expect.poll(() => simulator.openStreams()).toBe(0)
 })
@@ -143,6 +143,6 @@ test('a reader that takes nothing does not keep the server', async () => {
   server.child.kill('SIGTERM')
 
   expect(await server.exited).toBe(0)
-  expect(performance.now() - since).toBeLessThan(200 + 2000 + 1000)
+  expect(performance.now() - since).toBeLessThan(200 + 2000 + 3000)
   stuck.leave()
 })

@@ -285,7 +285,7 @@ describeRedis('three workers and one Redis', () => {
     server.child.kill('SIGTERM')
 
     expect(await server.exited).toBe(0)
-    expect(performance.now() - since).toBeLessThan(2000)
+    expect(performance.now() - since).toBeLessThan(5000)
   })
 
   test('an answer that does not end in time is told so, and the server ends with 0', async () => {
@@ -320,7 +320,7 @@ describeRedis('three workers and one Redis', () => {
     process.kill(pid, 'SIGINT')
 
     expect(await server.exited).toBe(1)
-    expect(performance.now() - since).toBeLessThan(3000) // of the 60 s that it would have
+    expect(performance.now() - since).toBeLessThan(10_000) // of the 60 s that it would have
     expect(await text).not.toContain('"error"')
   })
 
@@ -338,7 +338,7 @@ describeRedis('three workers and one Redis', () => {
     expect(elsewhere.length).toBeGreaterThan(2)
     for (const text of await Promise.all(elsewhere))
       expect(deltas(text).at(-1)).toMatchObject({ type: 'error', code: 'producer-lost', retryable: true })
-    expect(performance.now() - since).toBeLessThan(LEASE_MS + 2000)
+    expect(performance.now() - since).toBeLessThan(LEASE_MS + 4000)
     const late = await readPart(url, after(id, 3))
     expect(late.text).toContain('"code":"producer-lost"')
     await expect.poll(() => workersAt(url)).toHaveLength(3)
@@ -405,7 +405,7 @@ describeRedis('three workers and one Redis', () => {
     server.child.kill('SIGKILL')
 
     expect(await server.exited).toBe(null)
-    expect(performance.now() - since).toBeLessThan(1000 + 2000 + 1000)
+    expect(performance.now() - since).toBeLessThan(1000 + 2000 + 3000)
     expect(await text).toContain('server-shutdown')
   })
 
@@ -418,7 +418,7 @@ describeRedis('three workers and one Redis', () => {
     server.child.kill('SIGTERM')
 
     expect(await server.exited).toBe(1)
-    expect(performance.now() - since).toBeLessThan(100 + 3000 + 1000)
+    expect(performance.now() - since).toBeLessThan(100 + 3000 + 3000)
   })
 
   test('a port in use is one sentence and exit code 1', async () => {

@@ -202,6 +202,6 @@ describe('arguments that a check could not cope with', () => {
     const result = await run(schema, args)
 
     expect(result).toMatchObject({ isError: true })
-    expect(performance.now() - began).toBeLessThan(1000)
+    expect(performance.now() - began).toBeLessThan(3000)
   })
 })

@@ -27,5 +27,5 @@ test('the results of very many calls take no time that grows with their square',
     calls.answer({ type: 'tool-result', id: `c${index}`, result: 1 })
 
   // A search through all of them for each takes several seconds.
-  expect(performance.now() - began).toBeLessThan(1000)
+  expect(performance.now() - began).toBeLessThan(3000)
 })
