@@ -83,7 +83,8 @@ export function check(history: History, faults: readonly Fault[]): Judgement {
     if (end.how === 'lost') {
       const cursor = sightings.at(-1)?.seq ?? 0
       // So is the model's own failure then.
-      const unkept = end.what.startsWith('upstream-') && ['cut', 'error', 'refused'].includes(history.script.ending)
+      const unkept =
+        end.what.startsWith('upstream-') && ['cut', 'error', 'refused'].includes(history.script.ending)
       return need(
         unkept ? 'unkept' : end.what,
         end.at,
