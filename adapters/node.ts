@@ -22,7 +22,7 @@ export interface NodeFetchOptions {
 const agentOptions: AgentOptions = { keepAlive: true, maxSockets: Infinity, timeout: 4000 }
 
 /**
- * A `fetch` over `node:http` for `createOpenAI`, which costs about half of the platform's for each piece of a stream.
+ * A `fetch` over `node:http` for `createOpenAI`, which costs less than the platform's for each piece of a stream.
  *
  * It sends text and gives what `createOpenAI` reads: `ok`, `status`, `headers`, `text()`, `json()` and a `body` with
  * `getReader()`. Redirects are not followed: one is a `TypeError`, as are all failures of the connection, with the

@@ -4,7 +4,7 @@ import { toExpress } from 'deltarelay/express'
 import { createNodeFetch } from 'deltarelay/node'
 
 const handler = createHandler({
-  // Without `fetch` the platform's is used, which takes twice the CPU for each piece of a stream.
+  // Without `fetch` the platform's is used, which takes more CPU for each piece of a stream.
   upstream: createOpenAI({ apiKey: process.env.OPENAI_API_KEY, fetch: createNodeFetch() }),
   model: 'gpt-4.1-mini',
 })

@@ -13,6 +13,17 @@ export type ServerName =
 
 export type SubjectName = keyof typeof asked
 
+/** What is compared in most regimes; the model itself is beside them where it can be. */
+export const everyone = [
+  'nginx',
+  'pipe',
+  'deltarelay',
+  'tutorial',
+  'langchain',
+  'hono',
+  'ai-sdk',
+] as const satisfies readonly SubjectName[]
+
 const openai = {
   path: '/v1/chat/completions',
   wire: 'openai',

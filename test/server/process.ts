@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdir, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { expect } from 'vitest'
 import { bundle } from './bundle.ts'
 
 /** The server as a process of its own. */
@@ -84,6 +86,25 @@ export async function createLauncher(): Promise<Launcher> {
   }
 
   return { launch, stopAll, remove }
+}
+
+/** Starts a server at a port that something else has: one sentence, and exit code 1. */
+export async function expectPortRefused(
+  launch: (environment: Readonly<Record<string, string>>) => ServerProcess,
+): Promise<void> {
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+  const { port } = taken.address() as { port: number } // TCP
+  const server = launch({ PORT: String(port) })
+
+  const code = await server.exited
+  taken.close()
+
+  expect(code).toBe(1)
+  expect(server.stderr).toBe(
+    `Cannot listen on 127.0.0.1:${port}: something else uses it; set PORT to another one.\n`,
+  )
+  expect(server.stdout).toBe('')
 }
 
 /** The port in an address. */

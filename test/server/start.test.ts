@@ -1,8 +1,7 @@
-import { createServer } from 'node:net'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { host } from '../adapters/host.ts'
 import { dial, post, split } from '../adapters/raw.ts'
-import { createLauncher, type Launcher, portOf } from './process.ts'
+import { createLauncher, type Launcher, portOf, expectPortRefused } from './process.ts'
 
 let launcher: Launcher
 beforeAll(async () => {
@@ -58,19 +57,7 @@ test('with a key or a base address the line names the model and the host, and no
 })
 
 test('a port in use is a sentence and exit code 1', async () => {
-  const taken = createServer()
-  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
-  const { port } = taken.address() as { port: number } // TCP
-  const server = launcher.launch({ PORT: String(port) })
-
-  const code = await server.exited
-  taken.close()
-
-  expect(code).toBe(1)
-  expect(server.stderr).toBe(
-    `Cannot listen on 127.0.0.1:${port}: something else uses it; set PORT to another one.\n`,
-  )
-  expect(server.stdout).toBe('')
+  await expectPortRefused((environment) => launcher.launch(environment))
 })
 
 test('every bad value is listed at once, no secret among them, and the exit code is 1', async () => {

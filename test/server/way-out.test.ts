@@ -69,6 +69,14 @@ async function ask(environment: Readonly<Record<string, string>>): Promise<Respo
   return soon(fetch(`${url}/chat`, { method: 'POST', body, headers: { 'content-type': 'application/json' } }))
 }
 
+test('the simulated model is on this machine: no proxy is asked for it', async () => {
+  const url = await launcher.launch({ HTTP_PROXY: 'http://127.0.0.1:9' }).ready
+
+  const response = await soon(fetch(`${url}/stream?prompt=hi`))
+
+  expect(await soon(response.text())).toContain('"finish"')
+})
+
 describe('a server with a certificate of its own', () => {
   test('is refused as long as nobody vouches for it', async () => {
     const response = await ask({ OPENAI_BASE_URL: secure })

@@ -1,4 +1,5 @@
 import { interleave, loadWhole, type Regime } from '../rounds.ts'
+import { everyone } from '../subjects.ts'
 
 const STREAMS = 60
 const EVENTS = 400
@@ -19,7 +20,7 @@ export const r3: Regime = {
           { key: 'streams', label: 'streams/s', digits: 0 },
           { key: 'bytes', label: 'bytes per delta', digits: 0 },
         ],
-        subjects: ['nginx', 'pipe', 'deltarelay', 'tutorial', 'langchain', 'hono', 'ai-sdk'],
+        subjects: everyone,
         rounds,
         warmUp: (subject) => loadWhole(lab, subject, { ...job, each: rest.quick ? 1 : 2 }),
         async measure(subject) {

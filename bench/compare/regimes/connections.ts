@@ -1,4 +1,5 @@
 import { interleave, loadWhole, type Regime } from '../rounds.ts'
+import { everyone } from '../subjects.ts'
 
 const CLIENTS = 16
 const EACH = 5
@@ -14,9 +15,7 @@ export const connections: Regime = {
       what: `${CLIENTS} clients ask ${EACH} questions each, one after the other; the connections that the model saw.`,
       base: 'pipe',
       metrics: [{ key: 'opened', label: 'connections', digits: 0 }],
-      subjects: quick
-        ? ['pipe', 'deltarelay', 'tutorial']
-        : ['nginx', 'pipe', 'deltarelay', 'tutorial', 'langchain', 'hono', 'ai-sdk'],
+      subjects: quick ? ['pipe', 'deltarelay', 'tutorial'] : everyone,
       rounds: Math.min(rounds, 3),
       async measure(subject) {
         const server = await lab.freshServer(subject.server)

@@ -1,6 +1,6 @@
 import { median } from '../../stats.ts'
 import { interleave, loadWhole, type Regime } from '../rounds.ts'
-import { subjectOf } from '../subjects.ts'
+import { everyone, subjectOf } from '../subjects.ts'
 
 export const r0: Regime = {
   id: 'r0',
@@ -19,7 +19,7 @@ export const r0: Regime = {
         { key: 'firstMs', label: 'first token ms', digits: 2 },
         { key: 'addedMs', label: 'over the model ms', digits: 2 },
       ],
-      subjects: ['nginx', 'pipe', 'deltarelay', 'tutorial', 'langchain', 'hono', 'ai-sdk'],
+      subjects: everyone,
       rounds,
       warmUp: (subject) => loadWhole(lab, subject, { ...job, each: quick ? 10 : 300 }),
       async measure(subject) {

@@ -328,3 +328,14 @@ describe('whatever comes', () => {
     expect(failure?.cause).toEqual(new Error('SyntaxError'))
   })
 })
+
+test('a mark in the middle of an answer is a character, also where a piece begins with it', () => {
+  const body = new TextEncoder().encode('data: {"choices":[{"index":0,"delta":{"content":"a\ufeffb"}}]}\n\n')
+  for (let at = 1; at < body.length; at++) {
+    const parser = createCompletionParser({ maxEventBytes: 1000 })
+    parser.feed(body.subarray(0, at))
+    parser.feed(body.subarray(at))
+
+    expect(parser.take()).toEqual([{ type: 'text', text: 'a\ufeffb' }])
+  }
+})
