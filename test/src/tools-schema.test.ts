@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { cpuwatch } from '../stopwatch.ts'
 import { z } from 'zod'
 import { ChatError } from '../../src/errors.ts'
 import { createToolbox, type ToolResult } from '../../src/tools.ts'
@@ -198,10 +199,10 @@ describe('arguments that a check could not cope with', () => {
       `{"${'k'.repeat(32_000)}":[${'1,'.repeat(16_000)}1]}`,
     ],
   ])('hold nobody up: %s', async (_, schema, args) => {
-    const began = performance.now()
+    const began = cpuwatch()
     const result = await run(schema, args)
 
     expect(result).toMatchObject({ isError: true })
-    expect(performance.now() - began).toBeLessThan(3000)
+    expect(began()).toBeLessThan(1000)
   })
 })

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { cpuwatch } from '../../stopwatch.ts'
 import { createUiCalls } from '../../../src/dialects/ai-sdk-calls.ts'
 
 test('results find their calls by either id, each call once, in the order of the calls', () => {
@@ -19,7 +20,7 @@ test('results find their calls by either id, each call once, in the order of the
 test('the results of very many calls take no time that grows with their square', () => {
   const calls = createUiCalls('r1')
   const count = 20_000
-  const began = performance.now()
+  const began = cpuwatch()
   for (let index = 0; index < count; index++) {
     calls.read({ type: 'tool-call', index, id: `c${index}`, name: 'f', arguments: '{}', server: true })
   }
@@ -27,5 +28,5 @@ test('the results of very many calls take no time that grows with their square',
     calls.answer({ type: 'tool-result', id: `c${index}`, result: 1 })
 
   // A search through all of them for each takes several seconds.
-  expect(performance.now() - began).toBeLessThan(3000)
+  expect(began()).toBeLessThan(1000)
 })
