@@ -16,4 +16,4 @@ COPY --from=build /app/dist/server.js ./dist/
 COPY --from=build /app/dist/web ./dist/web
 USER node
 EXPOSE 3000
-CMD ["node", "dist/server.js"]
+CMD ["node", "--max-semi-space-size=16", "dist/server.js"]

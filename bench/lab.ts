@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { Agent, type IncomingMessage, request as ask } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { prepareRuntime } from '../test/lambda/install.ts'
@@ -8,6 +8,13 @@ import type { Order } from './servers.ts'
 
 /** Where `bench/run.mjs` builds to. */
 export const cache = fileURLToPath(new URL('../node_modules/.cache/deltarelay/bench/', import.meta.url))
+
+const { scripts } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {
+  scripts: { start: string }
+}
+
+/** What starts our server, as `npm start` does: what is set there for Node.js stands before it. */
+export const serverArgs = scripts.start.split(' ').slice(1, -1).concat(`${cache}dist/server.js`)
 
 /** A server in a process of its own. */
 export interface Running {

@@ -2,7 +2,7 @@
 import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { findRedis, startRedis } from '../test/redis/server.ts'
-import { cache, startServer } from './lab.ts'
+import { cache, serverArgs, startServer } from './lab.ts'
 import { measureGenerator } from './log/generator.ts'
 import { load, type Round } from './log/load.ts'
 import { measureRoom } from './log/room.ts'
@@ -33,9 +33,8 @@ const node = process.execPath
 const redis = await startRedis({ appendonly: true })
 const upstream = await startServer(node, [`${cache}servers.mjs`, 'upstream'])
 const env = { OPENAI_BASE_URL: `${upstream.url}/v1`, OPENAI_API_KEY: 'any', PORT: '0' }
-const server = [`${cache}dist/server.js`]
-const memory = await startServer(node, server, env, 'ignore')
-const shared = await startServer(node, server, { ...env, REDIS_URL: redis.url }, 'ignore')
+const memory = await startServer(node, serverArgs, env, 'ignore')
+const shared = await startServer(node, serverArgs, { ...env, REDIS_URL: redis.url }, 'ignore')
 
 const subjects = [
   { name: 'memory', url: `${memory.url}/chat`, pid: memory.pid },

@@ -1,7 +1,16 @@
 // How much later than from a plain server each token arrives, at a pace of one in 5 ms: `npm run bench:pace`.
 import { parseArgs } from 'node:util'
 import { startLambda } from '../test/lambda/emulator.ts'
-import { type Arrival, cache, fetchFunction, findNode, receive, startServer, writeFunction } from './lab.ts'
+import {
+  type Arrival,
+  cache,
+  fetchFunction,
+  findNode,
+  receive,
+  serverArgs,
+  startServer,
+  writeFunction,
+} from './lab.ts'
 import { median, quantile, rotated, table, verdict } from './stats.ts'
 
 const { values: options } = parseArgs({
@@ -19,7 +28,7 @@ const upstream = await startServer(node, [`${cache}servers.mjs`, 'upstream'])
 const env = { OPENAI_BASE_URL: `${upstream.url}/v1`, OPENAI_API_KEY: 'any' }
 const plain = await startServer(node, [`${cache}servers.mjs`, 'plain'])
 const pipe = await startServer(node, [`${cache}servers.mjs`, 'pipe'], env)
-const express = await startServer(node, [`${cache}dist/server.js`], { ...env, PORT: '0' })
+const express = await startServer(node, serverArgs, { ...env, PORT: '0' })
 const lambda = await startLambda({ taskRoot: `${cache}dist/lambda/chat`, env })
 const bareLambda = await startLambda({ taskRoot: await writeFunction('fetch', fetchFunction), env })
 

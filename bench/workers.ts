@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { findRedis, startRedis } from '../test/redis/server.ts'
-import { cache, startServer } from './lab.ts'
+import { cache, serverArgs, startServer } from './lab.ts'
 import { median, rotated, table } from './stats.ts'
 import { type Cost, hold, load, requestUs, type Subject, warmUp } from './workers/load.ts'
 import { familyOf, residentKiB, sum } from './workers/processes.ts'
@@ -34,7 +34,7 @@ async function start(name: Name): Promise<Subject & { readonly name: Name; stop(
   const shared = name.endsWith('Redis') ? { REDIS_URL: redis.url } : {}
   const { url, pid, stop } = await startServer(
     node,
-    [`${cache}dist/server.js`],
+    serverArgs,
     { ...env, ...shared, WORKERS: String(count) },
     'ignore',
   )

@@ -1,6 +1,6 @@
 import type { ChatError } from '../src/errors.ts'
 import type { FailoverMove } from '../src/upstreams/failover.ts'
-import type { FinishedReply } from '../src/finished.ts'
+import type { EndedReply } from '../src/finished.ts'
 import type { ReportContext } from '../src/report.ts'
 
 /**
@@ -37,12 +37,12 @@ export function logReply({
   id,
   status,
   request,
-  answer,
+  finishReason,
   error,
   usage,
   upstream,
   timings,
-}: FinishedReply): void {
+}: EndedReply): void {
   const { acceptedMs, firstDeltaMs, durationMs } = timings
   const line = {
     time: new Date().toISOString(),
@@ -50,7 +50,7 @@ export function logReply({
     replyId: id,
     status,
     code: error?.code,
-    finishReason: answer.finishReason,
+    finishReason,
     model: request.model,
     upstream,
     usage,

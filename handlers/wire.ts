@@ -23,7 +23,7 @@ export function wire(options: Options, more: Partial<HandlerOptions> = {}): Wire
     tools: tools.length > 0 ? tools : undefined,
     store: createMemoryStore({ ttlMs: retentionMs }),
     onError: logError,
-    onFinish: logReply,
+    onEnd: logReply,
     ...more,
   })
   return { handler: withCors(handler, { origins: corsOrigins }), close: handler.close }

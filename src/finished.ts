@@ -1,16 +1,16 @@
 import { createCollector, type PartialAnswer } from './collect.ts'
 import { ChatError } from './errors.ts'
 import type { Report } from './report.ts'
-import { type ChatDelta, type ChatRequest, isTerminal, type Usage } from './types.ts'
+import { type ChatDelta, type ChatRequest, type FinishReason, isTerminal, type Usage } from './types.ts'
+import type { UsageDelta } from './usage.ts'
 
-/** What became of a reply. */
-export interface FinishedReply {
+/** What became of a reply, without its words. */
+export interface EndedReply {
   readonly id: string
   /** `finished`: whole, as the model says. `cancelled`: somebody stopped it, or nobody read it. `failed`: see `error`. */
   readonly status: 'finished' | 'cancelled' | 'failed'
   readonly request: ChatRequest
-  /** The answer as far as it came. */
-  readonly answer: PartialAnswer
+  readonly finishReason?: FinishReason | undefined
   readonly usage?: Usage | undefined
   /** Whole, with its cause. */
   readonly error?: ChatError | undefined
@@ -19,6 +19,12 @@ export interface FinishedReply {
   /** The client's own name for the conversation, where its dialect has one. */
   readonly chatId?: string | undefined
   readonly timings: Timings
+}
+
+/** What became of a reply. */
+export interface FinishedReply extends EndedReply {
+  /** The answer as far as it came. */
+  readonly answer: PartialAnswer
 }
 
 export interface Timings {
@@ -33,29 +39,47 @@ export interface Timings {
 /** Runs once for each reply, however it ended. A promise is waited for before the platform may freeze. */
 export type OnFinish = (reply: FinishedReply) => unknown
 
-export interface WatchOptions {
+/** As `OnFinish`, for who does not need the words. */
+export type OnEnd = (reply: EndedReply) => unknown
+
+export interface Hooks {
+  readonly onFinish?: OnFinish | undefined
+  readonly onEnd?: OnEnd | undefined
+}
+
+export interface WatchOptions extends Hooks {
   readonly id: string
   readonly request: ChatRequest
   readonly chatId?: string | undefined
   readonly now: () => number
-  readonly onFinish: OnFinish
   readonly report: Report
 }
 
-/** Watches one reply for `onFinish`. */
+/** Watches one reply for the hooks. */
 export interface Watch {
   onAccept(): void
   onDelta(delta: ChatDelta): void
-  /** Tells `onFinish`; what that throws, or rejects with, is reported. Never rejects. */
-  finish(end: Pick<FinishedReply, 'error' | 'upstream'>): Promise<void>
+  /** Tells the hooks; what they throw, or reject with, is reported. Never rejects. */
+  finish(end: Pick<EndedReply, 'error' | 'upstream'>): Promise<void>
 }
 
-/** Starts to watch a reply: the answer is put together a second time, so only where somebody wants to know. */
-export function watchReply({ id, request, chatId, now, onFinish, report }: WatchOptions): Watch {
-  const collector = createCollector()
+/** Starts to watch a reply. The answer is put together only for `onFinish`: it is held in the log already. */
+export function watchReply(options: WatchOptions): Watch {
+  const { id, request, chatId, now, onFinish, onEnd, report } = options
+  const collector = onFinish && createCollector()
   const startedAt = now()
   let acceptedMs: number | undefined
   let firstDeltaMs: number | undefined
+  let usage: Usage | undefined
+  let finishReason: FinishReason | undefined
+
+  async function run(name: keyof Hooks, hook: () => unknown): Promise<void> {
+    try {
+      await hook()
+    } catch (cause) {
+      report(new ChatError('internal', `The ${name} hook failed.`, { cause }), { replyId: id })
+    }
+  }
 
   return {
     onAccept() {
@@ -63,21 +87,25 @@ export function watchReply({ id, request, chatId, now, onFinish, report }: Watch
       if (firstDeltaMs === undefined) acceptedMs = now() - startedAt
     },
     onDelta(delta) {
-      if (delta.type !== 'start' && !isTerminal(delta)) firstDeltaMs ??= now() - startedAt
-      collector.add(delta)
+      if (delta.type === 'finish') finishReason = delta.reason
+      else if (delta.type === 'usage') usage = usageOf(delta)
+      if (firstDeltaMs === undefined && delta.type !== 'start' && !isTerminal(delta)) {
+        firstDeltaMs = now() - startedAt
+      }
+      collector?.add(delta)
     },
     async finish({ error, upstream }) {
-      const answer = collector.answer ?? { id, model: request.model, createdAt: startedAt, text: '' }
-      const { finishReason } = answer
       const status =
         error || !finishReason ? 'failed' : finishReason === 'cancelled' ? 'cancelled' : 'finished'
       const timings = { startedAt, acceptedMs, firstDeltaMs, durationMs: now() - startedAt }
-      const { usage } = answer
-      try {
-        await onFinish({ id, status, request, answer, usage, error, upstream, chatId, timings })
-      } catch (cause) {
-        report(new ChatError('internal', 'The onFinish hook failed.', { cause }), { replyId: id })
-      }
+      const ended = { id, status, request, finishReason, usage, error, upstream, chatId, timings } as const
+      const answer = collector?.answer ?? { id, model: request.model, createdAt: startedAt, text: '' }
+      if (onEnd) await run('onEnd', () => onEnd(ended))
+      if (onFinish) await run('onFinish', () => onFinish({ ...ended, answer }))
     },
   }
+}
+
+function usageOf({ type: _, ...usage }: UsageDelta): Usage {
+  return usage
 }

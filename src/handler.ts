@@ -1,5 +1,5 @@
 import { ChatError } from './errors.ts'
-import type { OnFinish } from './finished.ts'
+import type { OnEnd, OnFinish } from './finished.ts'
 import { json } from './http.ts'
 import { toBase64Url } from './names.ts'
 import { type Page, pageRoute } from './page.ts'
@@ -75,6 +75,8 @@ export interface HandlerOptions {
   readonly imageHosts?: readonly string[] | '*' | undefined
   /** Runs once for each reply, however it ended; the reply is not settled before it is done. */
   readonly onFinish?: OnFinish | undefined
+  /** As `onFinish`, before it and without the answer, which is put together for `onFinish` alone: for logs and metrics. */
+  readonly onEnd?: OnEnd | undefined
   /** Told of every failure on our side or the upstream's. Its `cause` can hold words of the conversation. */
   readonly onError?: Report | undefined
   /** Default: 128 random bits, base64url. */
@@ -115,6 +117,7 @@ export function createHandler(options: HandlerOptions): ChatHandler {
     signal: options.signal,
     report,
     onFinish: options.onFinish,
+    onEnd: options.onEnd,
     createId: options.createId ?? (() => toBase64Url(crypto.getRandomValues(new Uint8Array(16)))),
     now: options.now ?? Date.now,
   })

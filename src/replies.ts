@@ -1,13 +1,13 @@
 import { startOf, streamBatches, terminalFor } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
-import { type OnFinish, watchReply } from './finished.ts'
+import { type Hooks, type Watch, watchReply } from './finished.ts'
 import { chatName, type RequestKey } from './names.ts'
 import { type Reply, startReply } from './reply.ts'
 import type { Report } from './report.ts'
 import type { Toolbox } from './tools.ts'
 import type { Ask, Binding, ChatRequest, StartDelta, StreamStore, Upstream } from './types.ts'
 
-export interface RepliesOptions {
+export interface RepliesOptions extends Hooks {
   readonly upstream: Upstream
   readonly store: StreamStore
   readonly maxReplies: number
@@ -17,7 +17,6 @@ export interface RepliesOptions {
   readonly retries: number
   readonly signal?: AbortSignal | undefined
   readonly report: Report
-  readonly onFinish?: OnFinish | undefined
   readonly tools?: Toolbox | undefined
   readonly maxSteps?: number | undefined
   readonly createId: () => string
@@ -72,7 +71,7 @@ export interface Started {
 /** Keeps count of the replies produced here, and ends them all when `signal` aborts. */
 export function createReplies(options: RepliesOptions): Replies {
   const { upstream, store, maxReplies, maxReplyBytes, totalTimeoutMs, lingerMs, retries } = options
-  const { signal: shutdown, report, onFinish, tools, maxSteps, createId, now } = options
+  const { signal: shutdown, report, onFinish, onEnd, tools, maxSteps, createId, now } = options
   const running = new Map<string, Reply>()
   const idlers = new Set<() => void>()
   let starting = 0
@@ -103,10 +102,14 @@ export function createReplies(options: RepliesOptions): Replies {
     }
   }
 
+  function watchFor(id: string, request: ChatRequest, { chatId }: StartOptions): Watch | undefined {
+    if (!onFinish && !onEnd) return undefined
+    return watchReply({ id, request, chatId, now, onFinish, onEnd, report })
+  }
+
   function produce(id: string, request: ChatRequest, options: Entered): Reply {
-    const { owner, remainingMs = Infinity, lingerMs: ownLingerMs = lingerMs, chatId, continues } = options
-    const { start } = options
-    const watch = onFinish && watchReply({ id, request, chatId, now, onFinish, report })
+    const { owner, remainingMs = Infinity, lingerMs: ownLingerMs = lingerMs, continues, start } = options
+    const watch = watchFor(id, request, options)
     const reply = startReply({
       id,
       owner,
@@ -149,13 +152,13 @@ export function createReplies(options: RepliesOptions): Replies {
     entered: Entered,
     error: ChatError,
   ): Promise<ChatError> {
-    const { key, chatId, start } = entered
+    const { key, start } = entered
     // Nothing was asked: the same request may be another instance's.
     if (key) await Promise.resolve(store.release(key.name, id)).catch(() => {})
     await leaveChat(id, entered)
     const deltas = [start, terminalFor(error)]
     await store.append(id, deltas)
-    const watch = onFinish && watchReply({ id, request, chatId, now, onFinish, report })
+    const watch = watchFor(id, request, entered)
     for (const delta of deltas) watch?.onDelta(delta)
     await watch?.finish({ error, upstream: undefined })
     return error

@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { findRedis, freePort, type RedisServer, startRedis } from '../../test/redis/server.ts'
-import { cache } from '../lab.ts'
+import { cache, serverArgs } from '../lab.ts'
 import type { Held, HoldJob } from './hold.ts'
 import type { Load, LoadJob } from './load.ts'
 import { otherCpus, pinned, type Running, start } from './processes.ts'
@@ -69,12 +69,12 @@ export async function openLab(node: string): Promise<Lab> {
       case 'redis':
         redis ??= await startRedis()
         if (pinned) spawnSync('taskset', ['-cp', otherCpus, String(redis.pid)])
-        return start([node, `${cache}dist/server.js`], {
+        return start([node, ...serverArgs], {
           measured: true,
           env: { ...ours, REDIS_URL: redis.url },
         })
       case 'deltarelay':
-        return start([node, `${cache}dist/server.js`], { measured: true, env: ours })
+        return start([node, ...serverArgs], { measured: true, env: ours })
       default:
         return start([node, `${peers}${name}.mjs`], { measured: true, env })
     }

@@ -64,7 +64,6 @@ test('of a reply that is over it tells what it cost and how it ended, and none o
     id: 'r1',
     status: 'failed',
     request: { model: 'm', messages: [{ role: 'user', content: 'secret' }] },
-    answer: { id: 'r1', model: 'm', createdAt: 0, text: 'secret' },
     usage: { inputTokens: 1, outputTokens: 2 },
     error: new ChatError('upstream-truncated', 'secret', { cause: new Error('secret') }),
     upstream: 'first',

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { ChatError } from '../../src/errors.ts'
-import type { FinishedReply } from '../../src/finished.ts'
+import type { EndedReply, FinishedReply } from '../../src/finished.ts'
 import { createHandler, type HandlerOptions } from '../../src/handler.ts'
 import { createMemoryStore } from '../../src/stores/memory.ts'
 import type { Handler, StreamStore, Upstream, UpstreamDelta } from '../../src/types.ts'
@@ -16,10 +16,12 @@ const cut = new ChatError('upstream-truncated', 'Cut.')
 interface Told {
   readonly handler: Handler
   readonly finished: FinishedReply[]
+  readonly ended: EndedReply[]
 }
 
 function telling(upstream: Upstream, options: Partial<HandlerOptions> = {}): Told {
   const finished: FinishedReply[] = []
+  const ended: EndedReply[] = []
   let number = 0
   const handler = createHandler({
     upstream,
@@ -27,9 +29,10 @@ function telling(upstream: Upstream, options: Partial<HandlerOptions> = {}): Tol
     createId: () => `r${++number}`,
     retries: 0,
     onFinish: (reply) => void finished.push(reply),
+    onEnd: (reply) => void ended.push(reply),
     ...options,
   })
-  return { handler, finished }
+  return { handler, finished, ended }
 }
 
 const ask = (more: object = {}) => http('/chat', { body: { prompt: 'hi', ...more } })
@@ -101,13 +104,16 @@ async function leave(handler: Handler): Promise<void> {
 
 describe('onFinish', () => {
   test.each(endings)('is told once when a reply %s', async (_, steps, options, happen, expected) => {
-    const { handler, finished } = telling(script(steps).upstream, options)
+    const { handler, finished, ended } = telling(script(steps).upstream, options)
 
     await happen(handler)
     await vi.advanceTimersByTimeAsync(1000)
 
     expect(finished).toHaveLength(1)
     expect(finished[0]).toMatchObject({ id: 'r1', ...expected })
+    const { answer, ...rest } = finished[0]!
+    expect(ended).toEqual([rest])
+    expect(rest.finishReason).toBe(answer.finishReason)
   })
 
   test('has the answer, what was asked, the usage and the times', async () => {
@@ -134,6 +140,7 @@ describe('onFinish', () => {
           usage: { inputTokens: 3, outputTokens: 2 },
           finishReason: 'stop',
         },
+        finishReason: 'stop',
         usage: { inputTokens: 3, outputTokens: 2 },
         error: undefined,
         upstream: undefined,
@@ -179,10 +186,21 @@ describe('onFinish', () => {
     })
   })
 
+  test('is not told of a request that never became a reply', async () => {
+    const { handler, finished } = telling(script([hel, stop]).upstream, { maxReplies: 0 })
+
+    const reply = await handler(ask())
+
+    expect(reply.status).toBe(503)
+    expect(finished).toEqual([])
+  })
+})
+
+describe.each(['onFinish', 'onEnd'] as const)('%s', (hook) => {
   test('is waited for before the reply is settled, because a platform may freeze then', async () => {
     let done = false
     const { handler } = telling(script([hel, stop]).upstream, {
-      onFinish: () => new Promise<void>((resolve) => setTimeout(() => resolve(void (done = true)), 100)),
+      [hook]: () => new Promise<void>((resolve) => setTimeout(() => resolve(void (done = true)), 100)),
     })
     const reply = await handler(ask())
     await textOf(reply)
@@ -201,9 +219,9 @@ describe('onFinish', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('mine'))],
-  ])('that %s disturbs nothing and is reported', async (_, onFinish) => {
+  ])('that %s disturbs nothing and is reported', async (_, broken) => {
     const onError = vi.fn()
-    const { handler } = telling(script([hel, stop]).upstream, { onFinish, onError })
+    const { handler } = telling(script([hel, stop]).upstream, { [hook]: broken, onError })
 
     const reply = await handler(ask())
     const text = await textOf(reply)
@@ -213,13 +231,19 @@ describe('onFinish', () => {
     expect(onError.mock.calls.map(([error]) => (error as ChatError).cause)).toEqual([new Error('mine')])
   })
 
-  test('is not told of a request that never became a reply', async () => {
-    const { handler, finished } = telling(script([hel, stop]).upstream, { maxReplies: 0 })
+  test('is told where the other hook is broken', async () => {
+    const told = vi.fn()
+    const broken = {
+      onFinish: () => Promise.reject(new Error('mine')),
+      onEnd: () => Promise.reject(new Error('mine')),
+    }
+    const { handler } = telling(script([hel, stop]).upstream, { ...broken, [hook]: told })
 
     const reply = await handler(ask())
+    await textOf(reply)
+    await reply.settled
 
-    expect(reply.status).toBe(503)
-    expect(finished).toEqual([])
+    expect(told).toHaveBeenCalledTimes(1)
   })
 })
 
