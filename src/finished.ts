@@ -106,6 +106,7 @@ export function watchReply(options: WatchOptions): Watch {
   }
 }
 
-function usageOf({ type: _, ...usage }: UsageDelta): Usage {
+function usageOf(delta: UsageDelta): Usage {
+  const { type: _, ...usage } = delta
   return usage
 }

@@ -57,6 +57,14 @@ test('two servers of the Dockerfile stand behind nginx, at the port that all of 
   expect(nginx).toContain('listen 80;')
 })
 
+test('the Dockerfile, the guide and npm start the server alike', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: { start: string } }
+  const command = JSON.parse(/^CMD (\[.*\])$/m.exec(read('Dockerfile'))?.[1] ?? '[]') as readonly string[]
+
+  expect(command.join(' ')).toBe(scripts.start)
+  expect(read('docs/deploy.md')).toContain(`\`${scripts.start}\``)
+})
+
 test('every variable of a server is documented, and is one that it takes', () => {
   const documented = read('docs/configuration.md')
   const environment = environmentOf('server-1', { OPENAI_API_KEY: 'sk-any' })
