@@ -1,6 +1,6 @@
 import { ChatError, toChatError } from '../src/errors.ts'
 import { failure, requirePlainText } from '../src/http.ts'
-import type { Handler, HttpReply, HttpRequest } from '../src/types.ts'
+import type { Frames, Handler, HttpReply, HttpRequest } from '../src/types.ts'
 import { type Sink, writeFrames } from './write.ts'
 
 /** What we use of a function URL's event: payload format 2.0 (AWS Lambda developer guide, "Invoking function URLs"). */
@@ -157,7 +157,7 @@ function inBytes(out: LambdaStream): Sink {
  * What waits for a client that takes nothing is what the stream is willing to hold, and one write: a small one. Frames
  * that are small already, nearly all of them, pass as they are.
  */
-function inSmallPieces(frames: AsyncIterableIterator<string>): AsyncIterableIterator<string> {
+function inSmallPieces(frames: Frames): Frames {
   let rest = ''
   function cut(frame: string): IteratorResult<string, undefined> {
     const splitsPair = /[\ud800-\udbff]/.test(frame.charAt(WRITE_LENGTH - 1))

@@ -12,6 +12,8 @@ type Read = ReadableStreamReadResult<Uint8Array>
 export interface NodeBodyReader {
   /** One at a time. */
   read(): Promise<Read>
+  /** As `read()`, told instead of promised, at once or later. */
+  pull(onRead: (read: Read) => void, onBroken: (cause: unknown) => void): void
   /** Gives up what is left, and the connection with it. Does nothing once the body has been read to its end. */
   cancel(reason?: unknown): Promise<void>
 }
@@ -32,14 +34,15 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
   let bytes = 0
   let over = false
   let failure: Error | undefined
-  let waiting: { resolve(read: Read): void; reject(reason: unknown): void } | undefined
+  let tell: ((read: Read) => void) | undefined
+  let refuse: (cause: unknown) => void
 
   source.on('data', (piece: Uint8Array) => {
     if (over) return
+    if (tell && bytes === 0) return answer({ value: piece, done: false })
     pieces.push(piece)
     bytes += piece.length
     if (bytes > HIGH_WATER_BYTES) source.pause()
-    serve()
   })
   source.on('end', finish)
   source.on('error', finish)
@@ -55,12 +58,18 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
 
   // The first piece of several goes by itself, to whoever waits; those that come with it are the next.
   function serve(): void {
-    if (!waiting || (pieces.length === 0 && !over)) return
-    const { resolve, reject } = waiting
-    waiting = undefined
-    if (pieces.length > 0) resolve({ value: take(), done: false })
-    else if (failure) reject(signal?.aborted ? signal.reason : failure)
-    else resolve({ value: undefined, done: true })
+    if (!tell) return
+    if (pieces.length > 0) return answer({ value: take(), done: false })
+    if (!over) return
+    if (!failure) return answer({ value: undefined, done: true })
+    tell = undefined
+    refuse(signal?.aborted ? signal.reason : failure)
+  }
+
+  function answer(read: Read): void {
+    const waiting = tell
+    tell = undefined
+    waiting?.(read)
   }
 
   function take(): Uint8Array {
@@ -73,10 +82,12 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
 
   const reader: NodeBodyReader = {
     read() {
-      return new Promise((resolve, reject) => {
-        waiting = { resolve, reject }
-        serve()
-      })
+      return new Promise((resolve, reject) => reader.pull(resolve, reject))
+    },
+    pull(onRead, onBroken) {
+      tell = onRead
+      refuse = onBroken
+      serve()
     },
     async cancel() {
       if (over) return

@@ -1,4 +1,5 @@
 import { setTimer } from '../src/timer.ts'
+import type { Frame, Frames } from '../src/types.ts'
 
 /** What the write loop needs of a platform's stream: Node's `Writable` has it, and Lambda's response stream too. */
 export interface Sink {
@@ -16,34 +17,57 @@ export interface WriteOptions {
   readonly flush?: (() => void) | undefined
 }
 
+type Outcome = 'ended' | 'gone' | 'stalled'
+
 /**
  * Writes every frame and waits whenever the sink asks for it, so that a slow reader costs one buffer and no more.
  * Resolves to `stalled` when the reader took nothing for too long. It does not end the sink.
  */
-export async function writeFrames(
-  sink: Sink,
-  frames: AsyncIterableIterator<string>,
-  options: WriteOptions,
-): Promise<'ended' | 'gone' | 'stalled'> {
+export async function writeFrames(sink: Sink, frames: Frames, options: WriteOptions): Promise<Outcome> {
   const { signal, flush } = options
   let flushing = flush && setTimer(flush, 0)
   // Noted once: a signal checks who asks it, which costs as much as a write of ours.
   let gone = signal.aborted
   const onAbort = (): void => void (gone = true)
   signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    while (!gone) {
-      const { value, done } = await frames.next()
+
+  // Told rather than awaited: a frame is written by whoever made it, in the same turn.
+  function writeAll(resolve: (outcome: Outcome) => void, reject: (error: unknown) => void): void {
+    function proceed(): void {
+      if (gone) resolve('gone')
+      else if (frames.pull) frames.pull(onFrame)
+      else frames.next().then(onFrame, reject)
+    }
+
+    function onFrame(frame: Frame | Promise<Frame>): void {
+      if ('then' in frame) return void frame.then(onFrame, reject)
+      try {
+        take(frame)
+      } catch (error) {
+        reject(error)
+      }
+    }
+
+    function take({ value, done }: Frame): void {
       if (flushing) {
         clearTimeout(flushing)
         flushing = undefined
       }
-      if (done) return 'ended'
-      if (gone) break
+      if (done) return resolve('ended')
+      if (gone) return resolve('gone')
+      if (sink.write(value)) return proceed()
       // False means taken, but no more please.
-      if (!sink.write(value) && !(await drained(sink, options))) return gone ? 'gone' : 'stalled'
+      drained(sink, options).then((more) => {
+        if (more) proceed()
+        else resolve(gone ? 'gone' : 'stalled')
+      }, reject)
     }
-    return 'gone'
+
+    proceed()
+  }
+
+  try {
+    return await new Promise(writeAll)
   } finally {
     clearTimeout(flushing)
     signal.removeEventListener('abort', onAbort)

@@ -1,6 +1,6 @@
 import { ChatError } from './errors.ts'
 import { streamHeaders } from './sse.ts'
-import type { HttpReply, HttpRequest } from './types.ts'
+import type { Frames, HttpReply, HttpRequest } from './types.ts'
 import { parseJson } from './request.ts'
 
 const nothingRuns = Promise.resolve()
@@ -33,7 +33,7 @@ export function json(
 
 /** A reply that streams events. */
 export function stream(
-  body: AsyncIterableIterator<string>,
+  body: Frames,
   headers: Readonly<Record<string, string>>,
   settled: Promise<void> = nothingRuns,
 ): HttpReply {

@@ -1,7 +1,7 @@
 import { terminalFor } from './chat.ts'
 import { ChatError } from './errors.ts'
 import { isUnkept, pull } from './log.ts'
-import { type Batches, type ChatDelta, type Encoder, isTerminal } from './types.ts'
+import { type Batches, type ChatDelta, type Encoder, type Frame, type Frames, isTerminal } from './types.ts'
 import { createWatchdog } from './watchdog.ts'
 
 export interface ReplayOptions {
@@ -25,8 +25,6 @@ export interface ReplayOptions {
 /** One write takes at most so many characters, which are 64 KiB at the most: a reader that fell behind catches up in pieces. */
 const PIECE_LENGTH = Math.floor((64 * 1024) / 3)
 
-type Frame = IteratorResult<string, undefined>
-
 /**
  * Writes a log in a wire format; what arrived together is one piece. When the log fails its reader, the last frame
  * is an `error` that says so: it never throws.
@@ -37,7 +35,7 @@ type Frame = IteratorResult<string, undefined>
 export function replay(
   batches: Batches,
   { after, encode, preamble = '', heartbeat, onEnd }: ReplayOptions,
-): AsyncIterableIterator<string> {
+): Frames & Required<Pick<Frames, 'pull'>> {
   const watchdog = createWatchdog()
   let seq = after
   let batch: readonly ChatDelta[] = []
@@ -51,7 +49,7 @@ export function replay(
   let over: { readonly error?: unknown } | undefined
   let ended = false
   let watched = false
-  let waiter: ((frame: Frame | Promise<Frame>) => void) | undefined
+  let waiter: Parameters<NonNullable<Frames['pull']>>[0] | undefined
 
   function piece(): string {
     while (position < limit && text.length < PIECE_LENGTH) {
@@ -116,10 +114,7 @@ export function replay(
   function serve(): void {
     if (!waiter || asking) return
     const frame = advance()
-    if (!frame) return
-    const give = waiter
-    waiter = undefined
-    give(frame)
+    if (frame) give(frame)
   }
 
   async function finish(): Promise<Frame> {
@@ -148,21 +143,28 @@ export function replay(
 
   function beat(): void {
     watched = false
-    waiter?.({ value: heartbeat?.frame ?? '', done: false })
+    give({ value: heartbeat?.frame ?? '', done: false })
+  }
+
+  // Whoever is given something may ask for more at once.
+  function give(frame: Frame | Promise<Frame>): void {
+    const waiting = waiter
     waiter = undefined
+    waiting?.(frame)
   }
 
   return {
-    next() {
-      if (ended) return leave(true)
-      const frame = advance()
-      if (frame) return Promise.resolve(frame)
+    pull(onFrame) {
+      const frame = ended ? leave(true) : advance()
+      if (frame) return onFrame(frame)
       watch()
-      return new Promise<Frame>((resolve) => (waiter = resolve))
+      waiter = onFrame
+    },
+    next() {
+      return new Promise((resolve) => this.pull(resolve))
     },
     async return() {
-      waiter?.({ value: undefined, done: true })
-      waiter = undefined
+      give({ value: undefined, done: true })
       watchdog.stop()
       await batches.return?.()
       return leave(false)

@@ -379,13 +379,20 @@ export interface HttpRequest {
   readonly remainingMs?: number | undefined
 }
 
+/** Pieces of a body, as they come. Iterating them to their end, or leaving them, frees what they hold. */
+export interface Frames extends AsyncIterableIterator<string> {
+  /** As `next()`, told instead of promised, at once or later: no promise is made for each piece. One at a time. */
+  pull?(onFrame: (frame: Frame | Promise<Frame>) => void): void
+}
+
+export type Frame = IteratorResult<string>
+
 /** A reply as the core gives it. */
 export interface HttpReply {
   readonly status: number
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string>>
-  /** Text, or pieces of text as they come; iterating a body to its end, or leaving it, frees what it holds. */
-  readonly body: string | AsyncIterableIterator<string>
+  readonly body: string | Frames
   /** Resolves, never rejects, when nothing of this reply runs any more: it can outlive the body. */
   readonly settled: Promise<void>
   /** No route of ours: an adapter that has somewhere else to ask may do so. */

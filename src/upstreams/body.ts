@@ -1,8 +1,16 @@
+export type BodyRead = ReadableStreamReadResult<Uint8Array>
+
 /** Bytes of a response, one read after the other. */
-export interface BodyReader {
-  next(): Promise<ReadableStreamReadResult<Uint8Array>>
+export interface BodyReader extends Required<Pullable> {
+  next(): Promise<BodyRead>
   /** Gives up what is left, and its connection. */
   cancel(): void
+}
+
+/** What a body reader of our own can do beyond what those of the platform can. */
+interface Pullable {
+  /** As `next()`, told instead of promised, at once or later: no promise is made for each piece. */
+  pull?(onRead: (read: BodyRead) => void, onBroken: (cause: unknown) => void): void
 }
 
 /**
@@ -10,7 +18,9 @@ export interface BodyReader {
  * a garbage collection the connection would stay open although everybody has left.
  */
 export function readBody(body: ReadableStream<Uint8Array> | null, signal: AbortSignal): BodyReader {
-  const reader = (body ?? new Response('').body!).getReader()
+  const reader: ReadableStreamDefaultReader<Uint8Array> & Pullable = (
+    body ?? new Response('').body!
+  ).getReader()
   function cancel(): void {
     signal.removeEventListener('abort', cancel)
     reader.cancel(signal.reason).catch(() => {
@@ -19,7 +29,14 @@ export function readBody(body: ReadableStream<Uint8Array> | null, signal: AbortS
   }
   if (signal.aborted) cancel()
   else signal.addEventListener('abort', cancel, { once: true })
-  return { next: () => reader.read(), cancel }
+  return {
+    next: () => reader.read(),
+    pull(onRead, onBroken) {
+      if (reader.pull) reader.pull(onRead, onBroken)
+      else void reader.read().then(onRead, onBroken)
+    },
+    cancel,
+  }
 }
 
 /** What is read of a document where a stream was asked for: enough for any error report. */

@@ -1,8 +1,8 @@
 import OpenAI from 'openai'
 import { inBatches } from '../batches.ts'
 import { ChatError } from '../errors.ts'
-import type { ChatRequest, Fields, Upstream, UpstreamDelta, UpstreamOptions } from '../types.ts'
-import { createWatchdog, type Watchdog } from '../watchdog.ts'
+import type { ChatRequest, Fields, Upstream } from '../types.ts'
+import { readAnswer } from './answer.ts'
 import { type BodyReader, readBody, withBoundedRefusals } from './body.ts'
 import { createChunkReader } from './chunk.ts'
 import { toCompletionParams } from './completion-params.ts'
@@ -57,17 +57,6 @@ interface Api {
   readonly createReader: () => EventReader
 }
 
-/** After the finish reason: how long a usage report, or the end, is waited for. */
-const USAGE_WAIT_MS = 2000
-/**
- * After the last event: how long the end of the body is waited for, so that its connection can be used again. It comes
- * at once or a moment later; a new connection costs about as much as a longer wait.
- */
-const DRAIN_WAIT_MS = 200
-
-/** One for all: the platform would make an error, with a stack, for every answer. */
-const over = new ChatError('cancelled', 'The answer is over.')
-
 /**
  * Asks a server that speaks OpenAI's Chat Completions API, or its Responses API.
  *
@@ -83,13 +72,12 @@ export function createOpenAI({
   maxEventBytes = 1024 * 1024,
   ...options
 }: OpenAIOptions): Upstream {
+  const limits = { headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs }
   const client = createClient(options)
   const api = apiNamed(name)
   const learned = createMemory(mannersAt(client.baseURL))
 
-  return (request, options) => inBatches(() => ask(request, options))
-
-  // By itself, because a generator keeps what it had once: the head of the answer is not needed while it streams.
+  // By itself, because what it had stays with it: the head of the answer is not needed while it streams.
   async function open(
     request: ChatRequest,
     signal: AbortSignal,
@@ -101,71 +89,17 @@ export function createOpenAI({
     return [parser, readBody(response.body, signal)]
   }
 
-  async function* ask(
-    request: ChatRequest,
-    { signal, onAccept }: UpstreamOptions,
-  ): AsyncGenerator<readonly UpstreamDelta[]> {
-    signal.throwIfAborted()
-    const attempt = new AbortController()
-    const abort = (): void => attempt.abort(signal.reason)
-    signal.addEventListener('abort', abort, { once: true })
-    const watchdog = createWatchdog()
-    let parser: CompletionParser | undefined
-    let bytes: BodyReader | undefined
-    try {
-      watchdog.expect(headersTimeoutMs, () => attempt.abort(timeout('did not answer', headersTimeoutMs)))
-      const accept = (): void => {
-        onAccept?.()
-        watchdog.expect(firstDeltaTimeoutMs, () =>
-          attempt.abort(timeout('said nothing', firstDeltaTimeoutMs)),
-        )
-      }
-      ;[parser, bytes] = await open(request, attempt.signal, accept)
-      let spoken = false
-      let finishing = false
-      for (let going = true; going && !parser.done;) {
-        const { events, progress } = parser
-        let broken: { readonly cause: unknown } | undefined
-        try {
-          const { value, done } = await bytes.next()
-          if (done) going = false
-          else parser.feed(value)
-        } catch (cause) {
-          going = false
-          broken = { cause }
-        }
-        if (!going) endOfBody(parser, attempt.signal, broken)
-        const deltas = parser.take()
-        if (parser.finished && !finishing) {
-          finishing = true
-          watchdog.expect(USAGE_WAIT_MS, () => attempt.abort(cutShort()))
-        } else if (!finishing && deltas.length === 0) {
-          if (spoken ? parser.events > events : parser.progress > progress) watchdog.feed()
-        }
-        if (deltas.length > 0) {
-          // Our reader's time is not the upstream's: the clock rests while it takes what came. Beyond a finish reason
-          // nothing but more of the answer winds it up again, comments above all do not.
-          watchdog.hold()
-          yield deltas
-          watchdog.feed()
-        }
-        if (!spoken && !parser.finished && (deltas.length > 0 || parser.holding)) {
-          spoken = true
-          watchdog.expect(idleTimeoutMs, () => attempt.abort(timeout('fell silent', idleTimeoutMs)))
-        }
-        if (parser.failure) throw parser.failure
-      }
-      watchdog.stop()
-      yield parser.close()
-    } catch (error) {
-      throw withoutKey(error, client.apiKey ?? '')
-    } finally {
-      if (parser?.done && bytes && !attempt.signal.aborted) await drain(bytes, attempt, watchdog)
-      signal.removeEventListener('abort', abort)
-      watchdog.stop()
-      attempt.abort(over)
-    }
-  }
+  const toError = (failure: unknown): unknown => withoutKey(failure, client.apiKey ?? '')
+  return (request, { signal, onAccept }) =>
+    inBatches(() =>
+      readAnswer({
+        open: (signal, accept) => open(request, signal, accept),
+        toError,
+        signal,
+        onAccept,
+        ...limits,
+      }),
+    )
 }
 
 function apiNamed(name: keyof typeof apis): Api {
@@ -266,26 +200,6 @@ function isRedirect(error: unknown): boolean {
   return false
 }
 
-/** Tells the parser that the body is over, however it ended. @throws what that means, where it says something. */
-function endOfBody(parser: CompletionParser, signal: AbortSignal, broken?: ErrorOptions): void {
-  const isWhole = (): boolean => parser.finished && !parser.resumed
-  if (signal.aborted && !isWhole()) throw signal.reason
-  parser.end()
-  if (!broken || isWhole()) return
-  const message = "The connection to the model's server broke in the middle of its answer."
-  throw new ChatError('upstream-truncated', message, broken)
-}
-
-/** Reads to the end of the body, which frees the connection for the next request; gives up when it does not come. */
-async function drain(bytes: BodyReader, attempt: AbortController, watchdog: Watchdog): Promise<void> {
-  watchdog.expect(DRAIN_WAIT_MS, () => attempt.abort(over))
-  try {
-    while (!(await bytes.next()).done);
-  } catch {
-    // Aborted, or reset: the answer was whole already.
-  }
-}
-
 // Some servers repeat the key that they refuse.
 function withoutKey(error: unknown, apiKey: string): unknown {
   if (!(error instanceof ChatError) || apiKey.length < 6) return error
@@ -299,14 +213,4 @@ function withoutKey(error: unknown, apiKey: string): unknown {
     retryAfterMs,
     upstreamCode: upstreamCode?.includes(apiKey) ? undefined : upstreamCode,
   })
-}
-
-/** Why an answer ends that went on after its finish reason, and then did not. */
-function cutShort(): ChatError {
-  const message = "The model's server fell silent after it had gone on beyond the end that it announced."
-  return new ChatError('upstream-truncated', message)
-}
-
-function timeout(what: string, ms: number): ChatError {
-  return new ChatError('upstream-timeout', `The model's server ${what} for ${ms} ms.`)
 }

@@ -335,3 +335,37 @@ describe('its clocks', () => {
     expect(types).toEqual(['text', 'text', 'finish'])
   })
 })
+
+describe('an answer that is left', () => {
+  /** Says one word and is silent, until the connection is closed. */
+  async function silent(): Promise<Origin & { readonly closed: () => boolean }> {
+    let closed = false
+    const origin = await serve((response) => {
+      response.on('close', () => (closed = true))
+      response.writeHead(200, sse)
+      response.write(hello)
+    })
+    return { ...origin, closed: () => closed }
+  }
+
+  const request: ChatRequest = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
+
+  test.each([
+    ['before it is asked for', 0],
+    ['between two words', 1],
+    ['while the next word is waited for', 2],
+  ])('%s says nothing more, and closes its connection', async (_, reads) => {
+    const origin = await silent()
+    const { signal } = new AbortController()
+    const batches = upstreamAt(origin)(request, { signal }).batches!()[Symbol.asyncIterator]()
+    if (reads > 0) expect((await batches.next()).value).toEqual([{ type: 'text', text: 'Hello' }])
+    const pending = reads > 1 ? batches.next() : undefined
+
+    expect(await soon(batches.return!())).toEqual({ value: undefined, done: true })
+
+    if (pending) expect(await soon(pending)).toEqual({ value: undefined, done: true })
+    expect(await soon(batches.next())).toEqual({ value: undefined, done: true })
+    expect(origin.bodies).toHaveLength(Math.min(reads, 1))
+    if (reads > 0) await until(origin.closed)
+  })
+})
