@@ -33,10 +33,21 @@ export async function writeFrames(sink: Sink, frames: Frames, options: WriteOpti
 
   // Told rather than awaited: a frame is written by whoever made it, in the same turn.
   function writeAll(resolve: (outcome: Outcome) => void, reject: (error: unknown) => void): void {
+    let asking = false
+    let again = false
+
+    // In a loop: however many frames are there already, none waits on the stack for the next.
     function proceed(): void {
-      if (gone) resolve('gone')
-      else if (frames.pull) frames.pull(onFrame)
-      else frames.next().then(onFrame, reject)
+      again = true
+      if (asking) return
+      asking = true
+      while (again) {
+        again = false
+        if (gone) resolve('gone')
+        else if (frames.pull) frames.pull(onFrame)
+        else frames.next().then(onFrame, reject)
+      }
+      asking = false
     }
 
     function onFrame(frame: Frame | Promise<Frame>): void {

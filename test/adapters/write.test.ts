@@ -235,6 +235,15 @@ describe('frames that are told at once', () => {
     expect(left).toHaveBeenCalledTimes(1)
   })
 
+  test('are no recursion, however many there are', async () => {
+    const { sink, written } = createSink()
+    const values = Array.from({ length: 20_000 }, (_, at) => String(at))
+    const { frames } = createToldFrames(...values)
+
+    expect(await writeFrames(sink, frames, { signal, stallTimeoutMs: 1000 })).toBe('ended')
+    expect(written).toEqual(values)
+  })
+
   test('do not hear of a sink that throws: whoever tells them has other readers, too', async () => {
     const { sink } = createSink()
     const broken: Sink = {
