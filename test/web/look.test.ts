@@ -85,7 +85,8 @@ describe.skipIf(!hasChromium())('what the page shows', () => {
 
     reply.send(start, text('`a'.repeat(300_000)), text(`\n\n${'- x\n'.repeat(5_000)}`), stop)
 
-    await answer('complete').waitFor()
+    // It is a lot: six seconds, on a quiet machine.
+    await answer('complete').waitFor({ timeout: 25_000 })
     expect(await answer().locator('li').count()).toBe(5_000)
   })
 
