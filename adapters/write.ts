@@ -68,10 +68,12 @@ export async function writeFrames(sink: Sink, frames: Frames, options: WriteOpti
       if (gone) return resolve('gone')
       if (sink.write(value)) return proceed()
       // False means taken, but no more please.
-      drained(sink, options).then((more) => {
-        if (more) proceed()
-        else resolve(gone ? 'gone' : 'stalled')
-      }, reject)
+      drained(sink, options)
+        .then((more) => {
+          if (more) proceed()
+          else resolve(gone ? 'gone' : 'stalled')
+        })
+        .catch(reject)
     }
 
     proceed()

@@ -38,7 +38,7 @@ const over = new ChatError('cancelled', 'The answer is over.')
  * Asks when it is read for the first time. A batch is what one read of the body said.
  *
  * By hand: a generator puts two promises between the bytes and whoever reads, for each delta. It is read like one:
- * `next()` after `next()`, and `return()` to leave it. However it ends, its connection is free, or closed.
+ * one `next()` at a time, and `return()` to leave it, at any time. However it ends, its connection is free, or closed.
  */
 export function readAnswer(
   options: AnswerOptions,
@@ -62,12 +62,17 @@ export function readAnswer(
       limit(headersTimeoutMs, 'did not answer')
       ;[parser, bytes] = await open(attempt.signal, () => {
         onAccept?.()
-        limit(firstDeltaTimeoutMs, 'said nothing')
+        if (!isOver()) limit(firstDeltaTimeoutMs, 'said nothing')
       })
     } catch (error) {
-      return fail(error)
+      return isOver() ? end() : fail(error)
     }
-    return read()
+    return isOver() ? end() : read()
+  }
+
+  /** It can be left at any time. */
+  function isOver(): boolean {
+    return state === 'over'
   }
 
   function abort(): void {

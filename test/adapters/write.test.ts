@@ -235,6 +235,24 @@ describe('frames that are told at once', () => {
     expect(left).toHaveBeenCalledTimes(1)
   })
 
+  test('that fail to be told after a wait reject, and are left', async () => {
+    const { sink, drain } = createSink([false])
+    const { frames, left, rest } = createToldFrames('a', 'b')
+    const pull = frames.pull!
+    frames.pull = (onFrame) => {
+      if (rest.length < 2) throw new Error('broken')
+      pull(onFrame)
+    }
+
+    const writing = writeFrames(sink, frames, { signal, stallTimeoutMs: 1000 })
+    const failing = expect(writing).rejects.toThrow('broken')
+    await settle()
+    drain()
+
+    await failing
+    expect(left).toHaveBeenCalledTimes(1)
+  })
+
   test('are no recursion, however many there are', async () => {
     const { sink, written } = createSink()
     const values = Array.from({ length: 20_000 }, (_, at) => String(at))

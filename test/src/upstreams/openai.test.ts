@@ -368,4 +368,30 @@ describe('an answer that is left', () => {
     expect(origin.bodies).toHaveLength(Math.min(reads, 1))
     if (reads > 0) await until(origin.closed)
   })
+
+  test('while the server is asked says nothing more, and closes its connection', async () => {
+    let closed = false
+    const origin = await serve((response) => void response.on('close', () => (closed = true)))
+    const { signal } = new AbortController()
+    const batches = upstreamAt(origin)(request, { signal }).batches!()[Symbol.asyncIterator]()
+    const pending = batches.next()
+    await until(() => origin.bodies.length > 0)
+
+    await soon(batches.return!())
+
+    expect(await soon(pending)).toEqual({ value: undefined, done: true })
+    await until(() => closed)
+  })
+
+  test('as its server takes it says nothing more, and sets no limit', async () => {
+    const origin = await silent()
+    const { signal } = new AbortController()
+    const batches = upstreamAt(origin)(request, {
+      signal,
+      onAccept: () => void batches.return!(),
+    }).batches!()[Symbol.asyncIterator]()
+
+    expect(await soon(batches.next())).toEqual({ value: undefined, done: true })
+    await until(origin.closed)
+  })
 })
