@@ -39,7 +39,7 @@ export function toNodeBody(message: IncomingMessage, signal?: AbortSignal | null
 
   source.on('data', (piece: Uint8Array) => {
     if (over) return
-    if (tell && bytes === 0) return answer({ value: piece, done: false })
+    if (tell) return answer({ value: piece, done: false })
     pieces.push(piece)
     bytes += piece.length
     if (bytes > HIGH_WATER_BYTES) source.pause()

@@ -11,15 +11,10 @@ export interface AnswerOptions extends UpstreamOptions, AnswerLimits {
   readonly toError: (failure: unknown) => unknown
 }
 
-/** In milliseconds. */
-export interface AnswerLimits {
-  /** How long the upstream may take to answer with headers. */
-  readonly headersTimeoutMs: number
-  /** From headers to the first delta. Comments and empty chunks do not count. */
-  readonly firstDeltaTimeoutMs: number
-  /** Between two events after that; comments do not count. */
-  readonly idleTimeoutMs: number
-}
+/** Those of `OpenAIOptions`. */
+export type AnswerLimits = Readonly<
+  Record<'headersTimeoutMs' | 'firstDeltaTimeoutMs' | 'idleTimeoutMs', number>
+>
 
 type Read = IteratorResult<readonly UpstreamDelta[], undefined>
 
@@ -62,7 +57,7 @@ export function readAnswer(
       limit(headersTimeoutMs, 'did not answer')
       ;[parser, bytes] = await open(attempt.signal, () => {
         onAccept?.()
-        if (!isOver()) limit(firstDeltaTimeoutMs, 'said nothing')
+        limit(firstDeltaTimeoutMs, 'said nothing')
       })
     } catch (error) {
       return isOver() ? end() : fail(error)
@@ -156,9 +151,10 @@ export function readAnswer(
     if (before !== 'over') {
       if (bytes && parser.done && !attempt.signal.aborted) await drain(bytes, attempt, watchdog)
       signal.removeEventListener('abort', abort)
-      watchdog.stop()
       attempt.abort(over)
     }
+    // Also what was expected after it was left.
+    watchdog.stop()
     return { value: undefined, done: true }
   }
 

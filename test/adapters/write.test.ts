@@ -262,7 +262,31 @@ describe('frames that are told at once', () => {
     expect(written).toEqual(values)
   })
 
-  test('do not hear of a sink that throws: whoever tells them has other readers, too', async () => {
+  test.each([
+    ['is gone', { gone: true, broken: false }],
+    ['has a sink that throws', { gone: false, broken: true }],
+  ])('disturb nobody when their reader %s meanwhile', async (_, { gone, broken }) => {
+    const { sink, written } = createSink()
+    const leaving = new AbortController()
+    const { frames } = createToldFrames()
+    let tell: Parameters<NonNullable<Frames['pull']>>[0] = () => expect.fail('nobody has asked')
+    frames.pull = (onFrame) => (tell = onFrame)
+    const write = vi.fn((chunk: string) => {
+      if (broken) throw new Error('broken')
+      return sink.write(chunk)
+    })
+    const writing = writeFrames({ ...sink, write }, frames, { signal: leaving.signal, stallTimeoutMs: 1000 })
+    const outcome = writing.catch((error: unknown) => (error as Error).message)
+
+    if (gone) leaving.abort()
+    tell({ value: 'a', done: false })
+
+    expect(await outcome).toBe(gone ? 'gone' : 'broken')
+    expect(write).toHaveBeenCalledTimes(gone ? 0 : 1)
+    expect(written).toEqual([])
+  })
+
+  test('do not hear of a sink that throws at once', async () => {
     const { sink } = createSink()
     const broken: Sink = {
       ...sink,

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, onTestFinished } from 'vitest'
 import { type Simulator, type SimulatorRequest, startSimulator } from '../../simulator/index.ts'
 import { ask, open, post } from '../hosts/client.ts'
 import { type RedisServer, startRedis } from '../redis/server.ts'
-import { createLauncher, type Launcher, type ServerProcess } from './process.ts'
+import { createLaunch } from './launch.ts'
+import type { ServerProcess } from './process.ts'
 import { after, type Part, readPart } from './reading.ts'
 
 export const LEASE_MS = 2000
@@ -46,36 +47,6 @@ export function textOf(response: IncomingMessage): Promise<string> {
     response.setEncoding('utf8').on('data', (piece: string) => (text += piece))
     response.on('error', () => {}).on('close', () => resolve(text))
   })
-}
-
-/** Builds the server for the tests of a file, or of a `describe`. */
-export function createLaunch() {
-  let launcher: Launcher
-  beforeAll(async () => {
-    launcher = await createLauncher()
-  })
-  afterAll(async () => {
-    await launcher.stopAll()
-    await launcher.remove()
-  })
-
-  /** A server of one test. */
-  function launchOnce(
-    environment: Readonly<Record<string, string>>,
-    options?: { readonly group: boolean },
-  ): ServerProcess {
-    const server = launcher.launch(environment, options)
-    onTestFinished(async () => {
-      server.child.kill('SIGKILL')
-      await server.exited
-    })
-    return server
-  }
-
-  /** One that all tests may ask. */
-  const launchShared = (environment: Readonly<Record<string, string>>): ServerProcess =>
-    launcher.launch(environment)
-  return { launchOnce, launchShared }
 }
 
 /** Three workers at a time, a Redis and a model, for the tests of a `describe`. */

@@ -4,7 +4,7 @@ import { wire } from '../../handlers/wire.ts'
 import { type Simulator, startSimulator } from '../../simulator/index.ts'
 import type { ChatDelta, Handler } from '../../src/types.ts'
 import { deltasIn, http, soon, textIn, textOf, until } from '../src/kit.ts'
-import { createLauncher, type Launcher } from './process.ts'
+import { createLaunch } from './launch.ts'
 
 const quick = { firstTokenMs: 0, tokensPerSecond: Infinity }
 const KEY = 'Canary5c1d9b2e41d8c605'
@@ -247,14 +247,7 @@ test.each(['chat-completions', 'responses'])('each server is asked in the API it
 })
 
 describe('as a process', () => {
-  let launcher: Launcher
-  beforeAll(async () => {
-    launcher = await createLauncher()
-  })
-  afterAll(async () => {
-    await launcher.stopAll()
-    await launcher.remove()
-  })
+  const { launchOnce } = createLaunch()
 
   test('it needs no other setting, names its upstreams, logs the move, and no key', async () => {
     const first = await open('unauthorized')
@@ -262,7 +255,7 @@ describe('as a process', () => {
       { name: 'cloud', baseURL: first.url, keyVariable: 'CLOUD_KEY', models: ['m1'] },
       { name: 'local', baseURL: second.url, models: { m1: 'm2' } },
     ]
-    const server = launcher.launch({
+    const server = launchOnce({
       NODE_ENV: 'production',
       UPSTREAMS: JSON.stringify(entries),
       CLOUD_KEY: KEY,

@@ -231,6 +231,21 @@ describe.each(['onFinish', 'onEnd'] as const)('%s', (hook) => {
     expect(onError.mock.calls.map(([error]) => (error as ChatError).cause)).toEqual([new Error('mine')])
   })
 
+  test('is told where there is no other hook', async () => {
+    const told = vi.fn()
+    const { handler } = telling(script([hel, stop]).upstream, {
+      onFinish: undefined,
+      onEnd: undefined,
+      [hook]: told,
+    })
+
+    const reply = await handler(ask())
+    await textOf(reply)
+    await reply.settled
+
+    expect(told).toHaveBeenCalledWith(expect.objectContaining({ id: 'r1', status: 'finished' }))
+  })
+
   test('is told where the other hook is broken', async () => {
     const told = vi.fn()
     const broken = {

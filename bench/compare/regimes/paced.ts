@@ -1,7 +1,7 @@
 import type { Load, LoadJob } from '../load.ts'
 import { type Bench, interleave, loadWhole, type Regime } from '../rounds.ts'
 import type { Figures, Metric } from '../result.ts'
-import type { SubjectName } from '../subjects.ts'
+import { everyone, type SubjectName } from '../subjects.ts'
 
 export const pacedMetrics: readonly Metric[] = [
   { key: 'cpuUs', label: 'CPU µs per delta', digits: 1 },
@@ -73,16 +73,7 @@ function paced({ streams, everyMs, group = 1, quickly, ...plan }: PacedRegime): 
   }
 }
 
-const everybody = [
-  'direct',
-  'nginx',
-  'pipe',
-  'deltarelay',
-  'tutorial',
-  'langchain',
-  'hono',
-  'ai-sdk',
-] as const
+const everybody = ['direct', ...everyone] as const
 
 export const r1 = paced({
   id: 'r1',

@@ -1,6 +1,7 @@
+import { getEventListeners } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { streamChat } from '../../../src/chat.ts'
 import type { ChatDelta, ChatRequest, Upstream } from '../../../src/types.ts'
 import { createOpenAI, type OpenAIOptions } from '../../../src/upstreams/openai.ts'
@@ -383,7 +384,9 @@ describe('an answer that is left', () => {
     await until(() => closed)
   })
 
-  test('as its server takes it says nothing more, and sets no limit', async () => {
+  test('as its server takes it says nothing more, and leaves no timer and no listener', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true })
+    onTestFinished(() => void vi.useRealTimers())
     const origin = await silent()
     const { signal } = new AbortController()
     const batches = upstreamAt(origin)(request, {
@@ -391,7 +394,10 @@ describe('an answer that is left', () => {
       onAccept: () => void batches.return!(),
     }).batches!()[Symbol.asyncIterator]()
 
-    expect(await soon(batches.next())).toEqual({ value: undefined, done: true })
+    expect(await batches.next()).toEqual({ value: undefined, done: true })
+
+    expect(vi.getTimerCount()).toBe(0)
+    expect(getEventListeners(signal, 'abort')).toEqual([])
     await until(origin.closed)
   })
 })
