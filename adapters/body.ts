@@ -6,6 +6,7 @@ export interface IncomingBody {
   /** Set by a body parser that ran before us. */
   readonly body?: unknown
   readonly readableEnded?: boolean
+  readonly destroyed?: boolean
   on(event: 'data', listener: (chunk: Uint8Array) => void): unknown
   on(event: 'end' | 'close' | 'error', listener: () => void): unknown
   off(event: 'data', listener: (chunk: Uint8Array) => void): unknown
@@ -31,6 +32,8 @@ export function readText(request: IncomingBody, { maxBytes, bodyTimeoutMs }: Bod
     const text = 'Something before this handler read the body and did not leave it in `request.body`.'
     return Promise.reject(new ChatError('internal', text))
   }
+  // Its `close` was emitted before anything listened.
+  if (request.destroyed) return Promise.reject(brokenOff())
   return new Promise((resolve, reject) => {
     const decoder = new TextDecoder()
     let text = ''
@@ -46,9 +49,7 @@ export function readText(request: IncomingBody, { maxBytes, bodyTimeoutMs }: Bod
       text += decoder.decode(chunk, { stream: true })
     }
     const onEnd = (): void => settle(() => resolve(text + decoder.decode()))
-    const onBroken = (): void => {
-      settle(() => reject(new ChatError('invalid-json', 'The body broke off before its end.')))
-    }
+    const onBroken = (): void => settle(() => reject(brokenOff()))
 
     function settle(answer: () => void): void {
       clearTimeout(timer)
@@ -67,6 +68,10 @@ export function readText(request: IncomingBody, { maxBytes, bodyTimeoutMs }: Bod
     request.on('close', onBroken)
     request.on('error', onBroken)
   })
+}
+
+function brokenOff(): ChatError {
+  return new ChatError('invalid-json', 'The body broke off before its end.')
 }
 
 /** What a body parser left: text, bytes (serverless-http leaves those too), or a value. */

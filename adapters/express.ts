@@ -9,6 +9,11 @@ export interface ExpressRequest extends IncomingBody {
   readonly method?: string | undefined
   readonly url?: string | undefined
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  /** Names and values as they were sent, in turn. */
+  readonly rawHeaders?: readonly string[] | undefined
+  /** Express's, which heeds the app's `trust proxy` setting. */
+  readonly ip?: string | undefined
+  readonly socket?: { readonly remoteAddress?: string | undefined } | null | undefined
 }
 
 /** What we use of Express's, or Node's own, response. */
@@ -30,8 +35,12 @@ export interface ExpressOptions {
   readonly bodyTimeoutMs?: number | undefined
   /** A reader that takes nothing for so long is disconnected; it can resume. Default 30000. */
   readonly stallTimeoutMs?: number | undefined
-  /** Says who asks, once that is known: who is not let in should not come this far. Default: everybody is the same. */
-  principal?(request: ExpressRequest): string | undefined
+  /**
+   * Determines the authenticated sender of a request: a string, undefined for an anonymous one, or a promise of either.
+   * Default: all requests are anonymous. Throw a `ChatError` to refuse a request; anything else that it throws or
+   * returns is `500 internal`, and is reported to the handler's `onError`.
+   */
+  principal?(request: ExpressRequest): string | undefined | Promise<string | undefined>
 }
 
 /**
@@ -62,8 +71,9 @@ export function toExpress(handler: Handler, options: ExpressOptions = {}) {
       })
     }
     try {
-      const principal = options.principal?.(request)
-      const reply = await handler({ ...toRequest(request, gone.signal, bodyTimeoutMs), principal })
+      const { principal } = options
+      const identify = principal && (() => principal(request))
+      const reply = await handler({ ...toRequest(request, gone.signal, bodyTimeoutMs), identify })
       if (reply.unmatched && next) return next()
       const outcome = await send(reply, response, { signal: gone.signal, stallTimeoutMs })
       if (outcome === 'stalled') response.destroy()
@@ -83,6 +93,8 @@ function toRequest(request: ExpressRequest, signal: AbortSignal, bodyTimeoutMs: 
   const headers = {
     get(name: string): string | null {
       const value = request.headers[name.toLowerCase()]
+      // Node keeps the first of several: which one a proxy heeded is not known.
+      if (name.toLowerCase() === 'host') return hostsIn(request) ?? value?.toString() ?? null
       return Array.isArray(value) ? value.join(', ') : (value ?? null)
     },
   }
@@ -90,12 +102,19 @@ function toRequest(request: ExpressRequest, signal: AbortSignal, bodyTimeoutMs: 
     method: request.method ?? 'GET',
     url: request.url ?? '/',
     headers,
+    address: request.ip ?? request.socket?.remoteAddress,
     text: async (maxBytes = Infinity) => {
       if (request.body === undefined) requirePlainText(headers)
       return readText(request, { maxBytes, bodyTimeoutMs })
     },
     signal,
   }
+}
+
+/** All `Host` headers of a request, joined as other headers are; undefined where the platform does not have them. */
+function hostsIn({ rawHeaders = [] }: ExpressRequest): string | undefined {
+  const hosts = rawHeaders.filter((_, at) => at % 2 === 1 && rawHeaders[at - 1]?.toLowerCase() === 'host')
+  return hosts.length > 0 ? hosts.join(', ') : undefined
 }
 
 async function send(

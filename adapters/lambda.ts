@@ -8,7 +8,9 @@ export interface FunctionUrlEvent {
   readonly rawPath: string
   readonly rawQueryString?: string | undefined
   readonly headers: Readonly<Record<string, string | undefined>>
-  readonly requestContext: { readonly http: { readonly method: string } }
+  readonly requestContext: {
+    readonly http: { readonly method: string; readonly sourceIp?: string | undefined }
+  }
   readonly body?: string | undefined
   readonly isBase64Encoded?: boolean | undefined
 }
@@ -25,8 +27,13 @@ export interface LambdaContext {
 }
 
 export interface LambdaOptions {
-  /** Says who asks, from what the function URL checked (`authorizer: aws_iam`) or the function itself. Default: everybody is the same. */
-  principal?(event: FunctionUrlEvent): string | undefined
+  /**
+   * Determines the authenticated sender of a request, from what the function URL checked (`authorizer: aws_iam`) or by
+   * itself: a string, undefined for an anonymous one, or a promise of either. Default: all requests are anonymous.
+   * Throw a `ChatError` to refuse a request; anything else that it throws or returns is `500 internal`, and is
+   * reported to the handler's `onError`.
+   */
+  principal?(event: FunctionUrlEvent): string | undefined | Promise<string | undefined>
 }
 
 export interface ServeOptions extends LambdaOptions {
@@ -83,7 +90,9 @@ export async function serve(handler: Handler, options: ServeOptions): Promise<vo
   stream.on('error', () => over.abort())
   let out = stream
   try {
-    const asked: Handler = (request) => handler({ ...request, principal: options.principal?.(event) })
+    const { principal } = options
+    const identify = principal && (() => principal(event))
+    const asked: Handler = (request) => handler({ ...request, identify })
     const reply = await answerInTime(asked, toRequest(event, over.signal, leftMs - DEADLINE_MARGIN_MS))
     out = from(stream, { statusCode: reply.status, headers: reply.headers })
     // The head leaves with the first write, and is lost without one.
@@ -196,6 +205,7 @@ function toRequest(event: FunctionUrlEvent, signal: AbortSignal, remainingMs: nu
     method: event.requestContext.http.method,
     url: rawQueryString ? `${rawPath}?${rawQueryString}` : rawPath,
     headers: fields,
+    address: event.requestContext.http.sourceIp,
     text: async () => {
       requirePlainText(fields)
       return isBase64Encoded ? decodeBase64(body ?? '') : (body ?? '')

@@ -11,6 +11,8 @@ export interface StreamChatOptions {
   readonly signal: AbortSignal
   /** The reply's id, for the `start` delta. */
   readonly id: string
+  /** On whose behalf the model is called, for an upstream that tells callers apart. */
+  readonly caller?: string | undefined
   /** The client's id of the message that the answer goes on with, for the `start` delta. */
   readonly continues?: string | undefined
   /** Milliseconds since 1970. */
@@ -63,7 +65,7 @@ export async function* streamBatches(
   options: StreamChatOptions,
 ): AsyncGenerator<readonly ChatDelta[]> {
   const { upstream, signal, id, now = Date.now, retries = 0, random = Math.random } = options
-  const { onAccept, onError, onUsage, continues, tools } = options
+  const { onAccept, onError, onUsage, caller, continues, tools } = options
   const start: ChatDelta = startOf({ id, model: request.model, createdAt: now(), continues })
   const turn = createTurn(request, options)
   let started = false
@@ -84,7 +86,7 @@ export async function* streamBatches(
   for (;;) {
     let said = false
     try {
-      for await (const heard of batchesOf(upstream(turn.request, { signal, onAccept }))) {
+      for await (const heard of batchesOf(upstream(turn.request, { signal, onAccept, caller }))) {
         said = true
         const deltas: ChatDelta[] = started ? [] : [start]
         for (const delta of heard) {

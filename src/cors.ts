@@ -46,7 +46,7 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
 
 /** The same request without what says that another site sends it: a page that is allowed may do what our own may. */
 function asOwn(request: HttpRequest): HttpRequest {
-  const { method, url, headers, signal, principal, remainingMs } = request
+  const { method, url, headers, signal, principal, identify, address, remainingMs } = request
   const hidden = ['origin', 'sec-fetch-site']
   return {
     method,
@@ -55,6 +55,8 @@ function asOwn(request: HttpRequest): HttpRequest {
     text: (maxBytes) => request.text(maxBytes),
     signal,
     principal,
+    identify,
+    address,
     remainingMs,
   }
 }

@@ -145,8 +145,8 @@ export function createHandler(options: HandlerOptions): ChatHandler {
   }
   const routes: readonly Route[] = [
     ...modelRoutes({ model, models }),
-    { method: 'GET', path: /^\/healthz$/, answer: () => json(200, { status: 'ok' }) },
-    { method: 'GET', path: /^\/readyz$/, answer: readiness },
+    { method: 'GET', path: /^\/healthz$/, open: true, answer: () => json(200, { status: 'ok' }) },
+    { method: 'GET', path: /^\/readyz$/, open: true, answer: readiness },
     ...dialects.flatMap((name) => spoken[name]),
   ]
 

@@ -32,6 +32,30 @@ export function chatName(owner: string, chatId: string): string {
   return JSON.stringify(['chat', owner, chatId])
 }
 
+/**
+ * On whose behalf a request is made, for quotas and for the circuit breaker: its principal, else its address.
+ * An IPv6 client usually has a /64 network of its own (RFC 6177), so the network is one caller.
+ */
+export function callerOf({ principal, address }: HttpRequest): string | undefined {
+  if (principal !== undefined) return `principal ${principal}`
+  return address === undefined ? undefined : `address ${networkOf(address)}`
+}
+
+function networkOf(address: string): string {
+  const plain = address.toLowerCase().replace(/%.*$/, '')
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(plain)?.[1]
+  if (mapped !== undefined || !plain.includes(':')) return mapped ?? plain
+  const [head = '', tail] = plain.split('::')
+  const first = head === '' ? [] : head.split(':')
+  const last = tail ? tail.split(':') : []
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - first.length - last.length)
+  const groups = [...first, ...Array<string>(zeros).fill('0'), ...last]
+  return `${groups
+    .slice(0, 4)
+    .map((group) => group.replace(/^0+(?=.)/, ''))
+    .join(':')}::/64`
+}
+
 /** Whose replies a request may see. */
 export function ownerOf({ principal = '' }: HttpRequest): string {
   return principal

@@ -43,6 +43,8 @@ export interface Replies {
 export interface StartOptions {
   /** Whose it will be. Default `''`. */
   readonly owner?: string | undefined
+  /** On whose behalf it is produced and stored: `callerOf`. */
+  readonly caller?: string | undefined
   /** What the request is known by, where it says so. */
   readonly key?: RequestKey | undefined
   /** How long the platform lets the answer take, in milliseconds. */
@@ -108,7 +110,14 @@ export function createReplies(options: RepliesOptions): Replies {
   }
 
   function produce(id: string, request: ChatRequest, options: Entered): Reply {
-    const { owner, remainingMs = Infinity, lingerMs: ownLingerMs = lingerMs, continues, start } = options
+    const {
+      owner,
+      caller,
+      remainingMs = Infinity,
+      lingerMs: ownLingerMs = lingerMs,
+      continues,
+      start,
+    } = options
     const watch = watchFor(id, request, options)
     const reply = startReply({
       id,
@@ -123,6 +132,7 @@ export function createReplies(options: RepliesOptions): Replies {
           upstream,
           signal,
           id,
+          caller,
           continues,
           retries,
           tools,
@@ -214,10 +224,11 @@ export function createReplies(options: RepliesOptions): Replies {
   }
 
   async function open(id: string, request: ChatRequest, options: StartOptions): Promise<Started> {
-    const { owner, key, continues } = options
+    const { owner, caller, key, continues } = options
     const start = startOf({ id, model: request.model, createdAt: now(), continues })
     const kept = await store.create(id, {
       owner,
+      caller,
       start,
       onAsk: (ask) => void (running.has(id) && tell(id, ask)),
     })

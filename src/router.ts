@@ -1,3 +1,4 @@
+import { kindOf } from './checks.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { empty, failure, urlOf } from './http.ts'
 import type { HttpReply, HttpRequest } from './types.ts'
@@ -20,6 +21,8 @@ export interface Endpoint {
   readonly head?: (call: Call) => HttpReply | Promise<HttpReply>
   /** Tells of a failure in the words of the route's clients. */
   readonly refuse?: Refuse
+  /** Answers without knowing who sends the request: health checks. */
+  readonly open?: true
 }
 
 /** Addresses without an answer whose askers want to be told so in their words. Last in a list of routes. */
@@ -57,11 +60,11 @@ export async function dispatch(
   return isHead(request) ? { ...reply, body: '' } : reply
 }
 
-function choose(
+async function choose(
   matching: readonly Route[],
   refuse: Refuse,
   { request, url }: Omit<Call, 'id'>,
-): HttpReply | Promise<HttpReply> {
+): Promise<HttpReply> {
   const path = url.pathname.slice(0, 100)
   const endpoints = matching.filter((route) => 'answer' in route)
   if (endpoints.length === 0) {
@@ -76,8 +79,20 @@ function choose(
     const text = `${request.method.slice(0, 20)} is not possible at ${path}; use ${allow}.`
     return refuse(new ChatError('method-not-allowed', text), { allow })
   }
-  const call = { request, url, id: decoded(route.path.exec(url.pathname)?.[1] ?? '') }
+  const id = decoded(route.path.exec(url.pathname)?.[1] ?? '')
+  const call = { request: route.open ? request : await identified(request), url, id }
   return isHead(request) && route.head ? route.head(call) : route.answer(call)
+}
+
+/** @throws `ChatError` `internal` for a principal that is no string: it would own nothing, or everything. */
+async function identified(request: HttpRequest): Promise<HttpRequest> {
+  const { identify } = request
+  const principal: unknown = identify ? await identify() : request.principal
+  if (principal !== undefined && typeof principal !== 'string') {
+    const text = `The principal of a request must be a string; got ${kindOf(principal)}.`
+    throw toChatError(new TypeError(text))
+  }
+  return identify ? { ...request, principal, identify: undefined } : request
 }
 
 function decoded(text: string): string {

@@ -4,7 +4,7 @@ import { partLost } from './ends.ts'
 import { ChatError } from './errors.ts'
 import { empty, json, readBody, stream, urlOf } from './http.ts'
 import { limitedTo } from './limited.ts'
-import { ownerOf, readKey } from './names.ts'
+import { callerOf, ownerOf, readKey } from './names.ts'
 import { type DisconnectPolicy, readPolicy } from './policy.ts'
 import type { Replies, Started } from './replies.ts'
 import { type Opening, peek } from './peek.ts'
@@ -160,7 +160,15 @@ export function createService(options: ServiceOptions): Service {
     const { remainingMs } = request
     const lingerMs = lingerOf(policy, dialect)
     const owner = ownerOf(request)
-    const started = await replies.start(chat, { owner, key, remainingMs, lingerMs, chatId, continues })
+    const started = await replies.start(chat, {
+      owner,
+      caller: callerOf(request),
+      key,
+      remainingMs,
+      lingerMs,
+      chatId,
+      continues,
+    })
     if (!started.fresh) await requireThere(started.id)
     // Who asked under a key can come back without an id.
     return { ...started, stays: !started.fresh || key !== undefined || policy === 'continue' }

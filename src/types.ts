@@ -204,6 +204,8 @@ export interface UpstreamOptions {
    * which server where there are several; called again when another one takes over.
    */
   readonly onAccept?: ((upstream?: string) => void) | undefined
+  /** On whose behalf the request is made: a principal or an address. Absent = unknown, which is one caller for all. */
+  readonly caller?: string | undefined
 }
 
 /**
@@ -279,6 +281,8 @@ export type Ask = 'stop' | 'supersede'
 export interface CreateOptions {
   /** Whose reply it is. Default `''`. */
   readonly owner?: string | undefined
+  /** On whose behalf it is stored: a principal or an address, for quotas. Default: one caller for all. */
+  readonly caller?: string | undefined
   /** The first delta, which the producer appends too: where it cannot, the reply begins with it all the same. */
   readonly start?: ChatDelta | undefined
   /** Told what another instance asks of this reply's producer; may be told the same again. */
@@ -373,8 +377,16 @@ export interface HttpRequest {
   text(maxBytes?: number): Promise<string>
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal
-  /** Who asks, as whoever checked it says: replies are visible to their principal alone. Absent = nobody is told apart. */
+  /** The authenticated sender: replies are visible to their principal alone. Absent = requests are anonymous. */
   readonly principal?: string | undefined
+  /**
+   * Determines `principal` in its place. It runs once, for a request that a route answers, and not for health checks or
+   * preflights. It may be async. Anything but a string or undefined is refused with `500 internal`; a `ChatError` that
+   * it throws is the response.
+   */
+  readonly identify?: (() => unknown) | undefined
+  /** The client's IP address, as far as the platform knows it. Absent = clients without a principal are one caller. */
+  readonly address?: string | undefined
   /** How long the platform lets the answer take, in milliseconds; absent = as long as it likes. */
   readonly remainingMs?: number | undefined
 }
