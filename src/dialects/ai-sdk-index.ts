@@ -32,10 +32,18 @@ export interface ChunkIndex {
   count(id: string, signal: AbortSignal): Promise<Counted | undefined>
 }
 
+/** A checkpoint with its number. */
+interface Mark extends Checkpoint {
+  readonly number: number
+}
+
 interface Entry {
   readonly id: string
   /** In order; the first one is the beginning. */
-  checkpoints: readonly Checkpoint[]
+  checkpoints: readonly Mark[]
+  /** Checkpoints that were made, and the distance of those that stay. */
+  marks: number
+  stride: number
   /** Behind the last delta that is counted. Its `chunksOf` is used for the next one. */
   head: Checkpoint
   /** Deltas since the last checkpoint, and characters in them. */
@@ -182,7 +190,9 @@ function newEntry(id: string): Entry {
   const head = { ...beginning, chunksOf: chunksOf.fork() }
   return {
     id,
-    checkpoints: [beginning],
+    checkpoints: [{ ...beginning, number: 0 }],
+    marks: 1,
+    stride: 1,
     head,
     deltas: 0,
     length: 0,
@@ -206,12 +216,20 @@ function add(entry: Entry, delta: ChatDelta): void {
 }
 
 function mark(entry: Entry): void {
-  const { head, checkpoints } = entry
-  const all = [...checkpoints, { ...head, chunksOf: head.chunksOf.fork() }]
-  entry.checkpoints =
-    all.length <= MAX_CHECKPOINTS ? all : all.filter((_, at) => at % 2 === 0 || at >= all.length - DENSE)
+  const { seq, count, chunksOf } = entry.head
+  const checkpoint = { seq, count, chunksOf: chunksOf.fork(), number: entry.marks++ }
+  entry.checkpoints = thinned([...entry.checkpoints, checkpoint], entry.stride)
+  if (entry.checkpoints.length > MAX_CHECKPOINTS) {
+    entry.stride *= 2
+    entry.checkpoints = thinned(entry.checkpoints, entry.stride)
+  }
   entry.deltas = 0
   entry.length = 0
+}
+
+function thinned(checkpoints: readonly Mark[], stride: number): readonly Mark[] {
+  const dense = checkpoints.length - DENSE
+  return checkpoints.filter(({ number }, at) => number % stride === 0 || at >= dense)
 }
 
 /** What a checkpoint and a call in it take, roughly. */

@@ -134,6 +134,8 @@ describeRedis('a caller that fills Redis', { timeout: size(60_000, 300_000) }, (
   })
 })
 
+const named = { body: { prompt: '2 kept' }, headers: { 'idempotency-key': 'kept' } }
+
 interface Who {
   readonly principal?: string
   readonly address?: string
@@ -149,7 +151,7 @@ describeRedis('a Redis that is full all the same', { timeout: 60_000 }, () => {
     redis = await startRedis({ maxmemory: '4mb', policy: 'noeviction' })
     instance = await openInstance(redis.url, { leaseMs })
     handler = createHandler({ upstream, model: 'm', store: instance.store, retries: 0 })
-    const reply = await handler(http('/chat', { body: { prompt: '2 kept' } }))
+    const reply = await handler(http('/chat', named))
     await textOf(reply)
     id = idOf(reply)
     for (let filled: unknown = 'OK', i = 0; filled === 'OK'; i++) {
@@ -165,12 +167,15 @@ describeRedis('a Redis that is full all the same', { timeout: 60_000 }, () => {
   test('refuses new replies with 503 and Retry-After, serves those that are there, and is ready', async () => {
     const fresh = await handler(http('/chat', { body: { prompt: '1 new' } }))
     const kept = await handler(http(`/chat/${id}`))
+    const repeated = await handler(http('/chat', named))
     const ready = await handler(http('/readyz'))
 
     expect([fresh.status, fresh.headers['retry-after']]).toEqual([503, '1'])
     expect(await textOf(fresh)).toContain('store-unavailable')
     expect(kept.status).toBe(200)
     expect(await textOf(kept)).toContain('kept')
+    expect([repeated.status, idOf(repeated)]).toEqual([200, id])
+    expect(await textOf(repeated)).toContain('kept')
     expect(ready.status).toBe(200)
   })
 

@@ -111,13 +111,7 @@ const MAX_REMOVED = 64
 const MAX_LATE_MS = 700
 
 /** Puts the store's verbs into words of Redis. */
-export function createCommands({
-  link,
-  prefix,
-  instance,
-  leaseMs,
-  retentionMs,
-}: CommandsOptions): Commands {
+export function createCommands({ link, prefix, instance, leaseMs, retentionMs }: CommandsOptions): Commands {
   // Both together are a lease: it runs out, and then somebody has to see that its producer stays away.
   const lateMs = Math.min(leaseMs / 2, MAX_LATE_MS)
   const untilLateMs = String(Math.ceil(leaseMs - lateMs))
@@ -237,8 +231,9 @@ export function createCommands({
     },
 
     async remove({ id, digests }) {
-      const freed = digests.map((digested) => run(scripts.release, [keyOfDigest(digested)], [id]))
-      await Promise.all([...freed, link.command(['DEL', ...keysOf(id)])])
+      // The names first: a repeated request must not find the name of a reply that is not there.
+      await Promise.all(digests.map((digested) => run(scripts.release, [keyOfDigest(digested)], [id])))
+      await link.command(['DEL', ...keysOf(id)])
     },
 
     async maxMemory() {

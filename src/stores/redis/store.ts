@@ -112,7 +112,11 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   function over(id: string): void {
     const entry = written.get(id)
     done(id)
-    if (entry) accounting.set(id, account(id, entry).finally(() => accounting.delete(id)))
+    if (entry)
+      accounting.set(
+        id,
+        account(id, entry).finally(() => accounting.delete(id)),
+      )
   }
 
   /** What is left to do for a reply that is over. Never rejects. */
