@@ -168,7 +168,11 @@ export function createCommands({ link, prefix, instance, leaseMs, retentionMs }:
     async look(id, reading) {
       const late = String(Math.floor(lateMs))
       const args = [reading ? '1' : '0', JSON.stringify(producerLost), ttl, channelOf(id), late]
-      const [status, length, sealed, owner, last] = toList(await run(scripts.look, keysOf(id), args))
+      const reply = await run(scripts.look, keysOf(id), args).catch((error: unknown) => {
+        if (!takesNoWrites(error)) throw error
+        return run(scripts.lookOnly, keysOf(id), [])
+      })
+      const [status, length, sealed, owner, last] = toList(reply)
       if (status !== 'ok') return undefined
       return {
         length: Number(length),
@@ -265,6 +269,11 @@ function toRemoved(entry: unknown): RemovedReply {
 
 function fromBinding({ id, note }: Binding): string {
   return JSON.stringify(note === undefined ? [id] : [id, note])
+}
+
+/** Whether Redis can be read but not written: it cannot save, has too few replicas, or is a replica itself. */
+function takesNoWrites(error: unknown): boolean {
+  return error instanceof Error && /^(?:MISCONF|NOREPLICAS|READONLY)/.test(error.message)
 }
 
 function toAnswer(reply: unknown): Answer {

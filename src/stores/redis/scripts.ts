@@ -136,6 +136,15 @@ end
 return {'ok', length, sealed and tonumber(sealed) or 0, meta[4], sealed and last() or ''}
 `
 
+/** As `look`, for a server that takes no writes now: nothing is noted, and a lost producer's reply is not ended. */
+export const lookOnly = `#!lua flags=no-writes
+${clock}
+local meta = redis.call('HMGET', KEYS[2], 'by', 'sealed', 'owner')
+if not meta[1] then return {'gone'} end
+local length = redis.call('XLEN', KEYS[1])
+return {'ok', length, meta[2] and tonumber(meta[2]) or 0, meta[3], meta[2] and last() or ''}
+`
+
 /**
  * Keys: log, hash. Arguments: what is asked, the beginning of producers' channels, the reply's id, and, when it is to
  * end without its producer, what it ends with, ttl, channel.

@@ -11,6 +11,10 @@ const finish: ChatDelta = { type: 'finish', reason: 'stop' }
 const { signal } = new AbortController()
 setMaxListeners(0, signal) // one signal for all requests
 
+function words(count: number, text = 'a'): ChatDelta[] {
+  return Array.from({ length: count }, () => ({ type: 'text', text }))
+}
+
 /** A store, and how much was read from it. */
 function opened() {
   const store = createMemoryStore()
@@ -103,7 +107,7 @@ describe('the index of the chunks of a reply', () => {
 
   test('reads each delta once, and of a finished reply nothing again', async () => {
     const { store, index, counting, taken } = opened()
-    await store.append('r', [start, ...Array(3000).fill({ type: 'text', text: 'a' })])
+    await store.append('r', [start, ...words(3000)])
     await index.count('r', signal)
     expect(taken()).toBe(3001)
     await index.count('r', signal)
@@ -123,7 +127,7 @@ describe('the index of the chunks of a reply', () => {
     ['large deltas', 200, 40_000],
   ])('begins near the last chunks: %s', async (_, number, size) => {
     const { store, index } = opened()
-    await store.append('r', [start, ...Array(number).fill({ type: 'text', text: 'x'.repeat(size) })])
+    await store.append('r', [start, ...words(number, 'x'.repeat(size))])
 
     const { count, near } = (await index.count('r', signal))!
 
@@ -176,7 +180,7 @@ describe('the index of the chunks of a reply', () => {
 
   test('does not hold others up while it counts', async () => {
     const { store, index } = opened()
-    await store.append('r', [start, ...Array(200_000).fill({ type: 'text', text: 'a' })])
+    await store.append('r', [start, ...words(200_000)])
     let turns = 0
     const turning = setInterval(() => turns++)
 
