@@ -56,11 +56,11 @@ describeRedis('the user of the documentation', () => {
     // Takes the place of the first one.
     await one.create('next')
     await one.append('next', [start, finish])
-    await expect.poll(() => one.state('r')).toBeUndefined()
+    await expect.poll(() => one.state('r'), { timeout: 10_000 }).toBeUndefined()
     // Its quota is a part of the server's memory.
     await two.create('other', { caller: 'ann' })
     await two.append('other', [start, finish])
-    await expect.poll(() => redis.command(['KEYS', 'deltarelay:of:*'])).toHaveLength(2)
+    await expect.poll(() => redis.command(['KEYS', 'deltarelay:of:*']), { timeout: 10_000 }).toHaveLength(2)
     await one.create('gone')
     await one.discard('gone')
     // Its producer does not obey: it is ended for it.

@@ -53,9 +53,9 @@ describeRedis('a name in Redis', () => {
     await first.settled
 
     const [log] = keysOf(idOf(first))
-    await expect.poll(() => lifeOf(name!)).toBeLessThanOrEqual(1000)
+    await expect.poll(() => lifeOf(name!), { timeout: 10_000 }).toBeLessThanOrEqual(1000)
     expect(await lifeOf(log)).toBeGreaterThan(await lifeOf(name!))
-    await expect.poll(nameKeys, { timeout: 5000 }).toEqual([])
+    await expect.poll(nameKeys, { timeout: 10_000 }).toEqual([])
     expect((await two!(http('/chat', asking))).status).toBe(200)
     await until(() => scripted.asked.length === 2)
     scripted.release()
@@ -67,7 +67,7 @@ describeRedis('a name in Redis', () => {
     here.store.close()
     await here.close()
 
-    await expect.poll(nameKeys, { timeout: 8000 }).toEqual([])
+    await expect.poll(nameKeys, { timeout: 10_000 }).toEqual([])
   })
 
   test('that another reply has taken over is neither prolonged nor shortened by the one before', async () => {

@@ -108,7 +108,7 @@ describeRedis('what a caller stores', () => {
 
     await write(instance, 'large', 'ann', 499_000)
 
-    await expect.poll(() => kept(ids), { timeout: 5000 }).toHaveLength(0)
+    await expect.poll(() => kept(ids), { timeout: 10_000 }).toHaveLength(0)
     expect(await kept(['large'])).toEqual(['large'])
   })
 
@@ -116,7 +116,7 @@ describeRedis('what a caller stores', () => {
     const instance = await open({ maxBytesPerCaller: 30_000, retentionMs: 1000, leaseMs: 1000 })
     const ids = names('r', 8)
     for (const id of ids) await write(instance, id, 'ann')
-    await expect.poll(() => kept(ids), { timeout: 6000 }).toEqual([])
+    await expect.poll(() => kept(ids), { timeout: 10_000 }).toEqual([])
 
     for (const id of names('s', 8)) await write(instance, id, 'ann')
 
@@ -154,7 +154,7 @@ describeRedis('what a caller stores', () => {
 
     await there.store.ask('r', 'stop')
 
-    await expect.poll(() => redis.command(['KEYS', 'deltarelay:of:*'])).toHaveLength(1)
+    await expect.poll(() => redis.command(['KEYS', 'deltarelay:of:*']), { timeout: 10_000 }).toHaveLength(1)
   })
 
   test.each<[string, number, string]>([
@@ -182,7 +182,7 @@ describeRedis('what a caller stores', () => {
     const instance = await open()
     await instance.store.create('r', { start })
     await instance.store.append('r', [start, ...texts(3)])
-    await expect.poll(() => redis.command(['XLEN', keysOf('r')[0]])).toBe(4)
+    await expect.poll(() => redis.command(['XLEN', keysOf('r')[0]]), { timeout: 10_000 }).toBe(4)
     const before = await usage('r')
 
     await instance.store.append('r', [finish])

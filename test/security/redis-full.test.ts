@@ -116,7 +116,9 @@ describeRedis('a caller that fills Redis', { timeout: size(60_000, 300_000) }, (
     expect((await get({ principal: 'bob' }, `/chat/${bob.id}`, 1)).status).toBe(200)
     const owner = who(0)
     expect((await get(owner, `/chat/${ids[0]!}`)).status).toBe(404)
-    await expect.poll(() => get(owner, `/chat/${ids.at(-1)!}`, 1)).toMatchObject({ status: 200 })
+    await expect
+      .poll(() => get(owner, `/chat/${ids.at(-1)!}`, 1), { timeout: 10_000 })
+      .toMatchObject({ status: 200 })
   })
 
   test('loses the names with the replies: a repeated request is a new one', async () => {

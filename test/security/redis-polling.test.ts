@@ -43,7 +43,7 @@ describeRedis('requests for a reply of another instance', { timeout: 60_000 }, (
   async function running(length = 3): Promise<void> {
     await producer.store.create('r', { start })
     await producer.store.append('r', [start, ...texts(length - 1)])
-    await expect.poll(() => producer.store.state('r')).toMatchObject({ length })
+    await expect.poll(() => producer.store.state('r'), { timeout: 10_000 }).toMatchObject({ length })
   }
 
   async function finished(length: number): Promise<void> {
@@ -201,7 +201,7 @@ describeRedis('requests for a reply of another instance', { timeout: 60_000 }, (
   test('of another principal neither wait nor count', async () => {
     await producer.store.create('r', { start, owner: 'ann' })
     await producer.store.append('r', [start, ...texts(2000)])
-    await expect.poll(() => producer.store.state('r')).toMatchObject({ length: 2001 })
+    await expect.poll(() => producer.store.state('r'), { timeout: 10_000 }).toMatchObject({ length: 2001 })
     const before = proxy.bytes.toClient
 
     const replies = await Promise.all([
