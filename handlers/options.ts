@@ -54,6 +54,8 @@ export interface Options {
   /** Where replies are kept; in memory without it. */
   readonly redisUrl: string | undefined
   readonly redisDown: 'fail' | 'degrade'
+  /** Bytes that the finished replies of one caller may take in Redis. */
+  readonly maxStoredBytes: number | undefined
   readonly redisPrefix: string | undefined
   /** Whether leaving the page stops its answer. */
   readonly stopOnPageHide: boolean
@@ -245,6 +247,7 @@ export function readOptions(env: Environment): Options {
     redisUrl: redis('REDIS_URL'),
     redisDown: oneOf('REDIS_DOWN', ['fail', 'degrade']),
     redisPrefix: prefix('REDIS_PREFIX'),
+    maxStoredBytes: whole('MAX_STORED_BYTES', 0, 1, 2 ** 40) || undefined,
     stopOnPageHide: oneOf('STOP_ON_PAGE_HIDE', ['no', 'yes']) === 'yes',
   }
   if (problems.length > 0) throw new OptionsError(problems)

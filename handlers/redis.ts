@@ -2,9 +2,6 @@ import { createClient, ErrorReply } from '@redis/client'
 import { createRedisStore, type RedisLink, type RedisStore, toRedisLink } from '../adapters/redis.ts'
 import type { Options } from './options.ts'
 
-/** A request that is repeated within an hour is no new question. */
-const NAMES_MS = 3_600_000
-
 /** How long the first commands wait for the first connection, in milliseconds. */
 const CONNECT_MS = 5000
 /** The same where it was lost while the process was frozen, and how long an answer may take there. */
@@ -17,7 +14,7 @@ const THAWED_ANSWER_MS = 2000
  */
 export interface RedisSettings extends Pick<
   Options,
-  'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs' | 'totalTimeoutMs'
+  'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs' | 'maxStoredBytes'
 > {
   readonly redisUrl: string
   readonly freezes: boolean
@@ -32,7 +29,7 @@ export function openRedis({
   freezes,
   redisDown,
   redisPrefix,
-  totalTimeoutMs,
+  maxStoredBytes,
   ...clocks
 }: RedisSettings): RedisStore {
   const link = laterLink(connect(redisUrl, freezes), freezes)
@@ -40,7 +37,7 @@ export function openRedis({
     ...clocks,
     down: redisDown,
     prefix: redisPrefix,
-    namesMs: Math.max(NAMES_MS, totalTimeoutMs),
+    maxBytesPerCaller: maxStoredBytes,
     writesLate: !freezes,
   })
 }

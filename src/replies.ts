@@ -226,12 +226,16 @@ export function createReplies(options: RepliesOptions): Replies {
   async function open(id: string, request: ChatRequest, options: StartOptions): Promise<Started> {
     const { owner, caller, key, continues } = options
     const start = startOf({ id, model: request.model, createdAt: now(), continues })
-    const kept = await store.create(id, {
-      owner,
-      caller,
-      start,
-      onAsk: (ask) => void (running.has(id) && tell(id, ask)),
-    })
+    let kept: boolean
+    try {
+      const onAsk = (ask: Ask): void => void (running.has(id) && tell(id, ask))
+      kept = await store.create(id, { owner, caller, start, onAsk })
+    } catch (error) {
+      // A store without room for another reply still has this one.
+      const before = await startedBefore(key).catch(() => undefined)
+      if (before) return before
+      throw error
+    }
     try {
       const before = kept && key && (await store.claim(key.name, { id, note: key.note }))
       if (before) {

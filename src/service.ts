@@ -11,6 +11,7 @@ import { type Opening, peek } from './peek.ts'
 import { replay } from './replay.ts'
 import type { Reply } from './reply.ts'
 import { heartbeatFrame } from './sse.ts'
+import { createStatePoller } from './state-poller.ts'
 import {
   type ChatRequest,
   type Dialect,
@@ -66,12 +67,10 @@ export interface Reading {
   readonly onRead?: (() => Promise<void>) | undefined
 }
 
-/** How long to wait before looking again whether a log has caught up with its reader. */
-const LOOK_AGAIN_MS = 250
-
 /** Joins the log of replies and the ways to read it. */
 export function createService(options: ServiceOptions): Service {
   const { store, replies, prepare, limits, maxBodyBytes, acceptWaitMs, heartbeatMs } = options
+  const poller = createStatePoller(store)
 
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
@@ -194,7 +193,10 @@ export function createService(options: ServiceOptions): Service {
 
   async function find(id: string, request: HttpRequest): Promise<ReplyState | undefined> {
     const owner = ownerOf(request)
-    const state = await store.state(id, owner)
+    return visible(await store.state(id, owner), owner)
+  }
+
+  function visible(state: ReplyState | undefined, owner: string): ReplyState | undefined {
     if (state?.owner !== owner) return undefined
     if (state.lost) throw partLost()
     return state
@@ -208,16 +210,18 @@ export function createService(options: ServiceOptions): Service {
 
   /** The state of a reply that has all a reader says it has read: where the log lags behind, that is waited for. */
   async function reached(id: string, after: number, request: HttpRequest): Promise<ReplyState> {
-    const until = performance.now() + (store.leaseMs ?? 0)
-    for (;;) {
-      const state = await require(id, request)
-      if (after <= state.length) return state
-      if (state.sealed || performance.now() >= until || request.signal.aborted) {
-        const text = `The last event id is ${after}, but this reply has only ${state.length} events.`
-        throw new ChatError('cursor-beyond-tail', text)
-      }
-      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
+    let state = await require(id, request)
+    if (after > state.length && !state.sealed && store.leaseMs !== undefined) {
+      const isEnough = ({ length, sealed }: ReplyState): boolean => sealed || after <= length
+      const { signal } = request
+      const later = await poller.wait(id, { signal, withinMs: store.leaseMs, isEnough })
+      const seen = signal.aborted ? state : visible(later, state.owner)
+      if (!seen) throw unknownReply()
+      state = seen
     }
+    if (after <= state.length) return state
+    const text = `The last event id is ${after}, but this reply has only ${state.length} events.`
+    throw new ChatError('cursor-beyond-tail', text)
   }
 
   return {

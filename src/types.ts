@@ -344,8 +344,9 @@ export interface StreamStore {
   ask(id: string, ask: Ask): Promise<ReplyState | undefined>
   /**
    * Binds a name to a reply, unless it is bound already and `replace` is not set. The binding that was there before,
-   * if any: with `replace` unset that one still holds. What a reply has it can claim again. A name lives at least as
-   * long as its reply.
+   * if any: with `replace` unset that one still holds. What a reply has it can claim again. A name that is
+   * claimed where its reply is produced lives while the reply runs, and about as long as the reply after its end; it can
+   * go earlier only with its reply.
    */
   claim(
     name: string,

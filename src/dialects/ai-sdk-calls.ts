@@ -11,6 +11,11 @@ export interface UiCalls {
   answer(result: Result): readonly UiChunk[]
   /** Completes every call that is not. */
   complete(): readonly UiChunk[]
+  /** The same calls, for another translation that continues from here. */
+  fork(): UiCalls
+  readonly size: number
+  /** Characters of the arguments of calls that are not complete. */
+  readonly openLength: number
 }
 
 interface Call {
@@ -26,11 +31,19 @@ interface Call {
   stage: 'unnamed' | 'open' | 'complete' | 'answered'
 }
 
+interface Known {
+  readonly calls: Map<number, Call>
+  /** Those that wait for a result, by both of their ids. */
+  readonly waiting: Map<string, Call[]>
+}
+
 /** Creates the calls of a reply: none yet. */
 export function createUiCalls(replyId: string): UiCalls {
-  const calls = new Map<number, Call>()
-  /** Those that wait for a result, by both of their ids. */
-  const waiting = new Map<string, Call[]>()
+  return uiCalls(replyId, { calls: new Map(), waiting: new Map() })
+}
+
+function uiCalls(replyId: string, known: Known): UiCalls {
+  const { calls, waiting } = known
 
   function begin(call: Call, index: number): readonly UiChunk[] {
     call.id = call.heard === '' || waiting.has(call.heard) ? `${replyId}-${index}` : call.heard
@@ -50,9 +63,13 @@ export function createUiCalls(replyId: string): UiCalls {
     const metadata =
       call.extra && isReadable(jsonOf(call.extra)) ? { providerMetadata: { deltarelay: call.extra } } : {}
     const fields = { toolName: call.name, ...fieldsOf(call), ...metadata }
-    const input = parseInput(call.text)
+    const { text } = call
+    const input = parseInput(text)
+    // Nothing reads them again.
+    call.text = ''
+    delete call.extra
     if (input !== undefined) return [{ type: 'tool-input-available', input, ...fields }]
-    return [{ type: 'tool-input-error', input: call.text, errorText: problem, ...fields }]
+    return [{ type: 'tool-input-error', input: text, errorText: problem, ...fields }]
   }
 
   return {
@@ -86,6 +103,24 @@ export function createUiCalls(replyId: string): UiCalls {
     },
 
     complete: () => [...calls.values()].flatMap((call) => completeOne(call)),
+
+    fork: () => uiCalls(replyId, copyOf(known)),
+
+    get size() {
+      return calls.size
+    },
+
+    get openLength() {
+      return [...calls.values()].reduce((sum, { text }) => sum + text.length, 0)
+    },
+  }
+}
+
+function copyOf({ calls, waiting }: Known): Known {
+  const copies = new Map([...calls.values()].map((call) => [call, { ...call }]))
+  return {
+    calls: new Map([...calls].map(([index, call]) => [index, copies.get(call)!])),
+    waiting: new Map([...waiting].map(([id, named]) => [id, named.map((call) => copies.get(call)!)])),
   }
 }
 

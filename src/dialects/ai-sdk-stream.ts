@@ -1,5 +1,5 @@
 import type { ChatDelta, FinishReason, Usage } from '../types.ts'
-import { createUiCalls } from './ai-sdk-calls.ts'
+import { createUiCalls, type UiCalls } from './ai-sdk-calls.ts'
 import type { UiChunk } from './ai-sdk-chunks.ts'
 
 /** Parts of a message that come in pieces. A refusal is a text with a mark. */
@@ -9,18 +9,40 @@ const stepStart: UiChunk = { type: 'start-step' }
 const stepEnd: UiChunk = { type: 'finish-step' }
 const abandoned = 'The answer was ended because nobody was reading it.'
 
+/** What the translation of a reply remembers. */
+interface State {
+  readonly calls: UiCalls
+  readonly block?: { readonly kind: Kind; readonly id: string } | undefined
+  readonly blocks?: number
+  readonly sources?: number
+  readonly answered?: boolean
+  readonly usage?: Usage | undefined
+}
+
+/** The translation of one reply. */
+export interface UiChunks {
+  /** The chunks of the next delta. */
+  read(delta: ChatDelta): readonly UiChunk[]
+  /** A translation of its own that continues from here. */
+  fork(): UiChunks
+  /** Calls so far: a fork copies them. */
+  readonly calls: number
+  /** Characters of the arguments of calls that are not complete. */
+  readonly openLength: number
+}
+
 /**
  * Creates the translation of one reply's deltas into chunks: the same deltas always give the same chunks, so that
  * a reader can go on at a chunk's index. A step begins with the answer, and again after the results of tools.
  */
-export function createUiChunks(replyId: string): (delta: ChatDelta) => readonly UiChunk[] {
-  const calls = createUiCalls(replyId)
-  let block: { readonly kind: Kind; readonly id: string } | undefined
-  let blocks = 0
-  let sources = 0
-  /** Whether tools have answered in this step: what the model says next is another one. */
-  let answered = false
-  let usage: Usage | undefined
+export function createUiChunks(replyId: string): UiChunks {
+  return uiChunks(replyId, { calls: createUiCalls(replyId) })
+}
+
+function uiChunks(replyId: string, state: State): UiChunks {
+  const { calls } = state
+  /** `answered`: whether tools have answered in this step. What the model says next is another one. */
+  let { block, blocks = 0, sources = 0, answered = false, usage } = state
 
   function closeBlock(): readonly UiChunk[] {
     if (!block) return []
@@ -80,7 +102,7 @@ export function createUiChunks(replyId: string): (delta: ChatDelta) => readonly 
     return [...closeBlock(), ...metadata, { type: 'error', errorText }]
   }
 
-  return (delta) => {
+  function read(delta: ChatDelta): readonly UiChunk[] {
     switch (delta.type) {
       case 'start': {
         const { id, continues, model, createdAt } = delta
@@ -117,6 +139,17 @@ export function createUiChunks(replyId: string): (delta: ChatDelta) => readonly 
       case 'error':
         return fail(delta.message)
     }
+  }
+
+  return {
+    read,
+    fork: () => uiChunks(replyId, { calls: calls.fork(), block, blocks, sources, answered, usage }),
+    get calls() {
+      return calls.size
+    },
+    get openLength() {
+      return calls.openLength
+    },
   }
 }
 

@@ -1,9 +1,10 @@
 import type { ChatError } from '../errors.ts'
 import { empty, retryAfter } from '../http.ts'
 import { event } from '../sse.ts'
-import { type ChatDelta, type Dialect, type Encoder, type HttpReply, isTerminal } from '../types.ts'
+import { type Dialect, type Encoder, type HttpReply, isTerminal } from '../types.ts'
 import type { UiChunk } from './ai-sdk-chunks.ts'
 import { readUiRequest } from './ai-sdk-request.ts'
+import type { Checkpoint } from './ai-sdk-index.ts'
 import { createUiChunks } from './ai-sdk-stream.ts'
 
 /**
@@ -34,11 +35,14 @@ function ownMessage(encode: Encoder): Encoder {
   }
 }
 
-/** The same stream without its first chunks. `count` chunks there are when the reader comes. */
-export function aiSdkFrom(startIndex: number, count: number): Dialect {
+/**
+ * The same stream without its first chunks. `count` chunks there are when the reader comes; `at`: the place in the log
+ * that is read from. Default: its beginning.
+ */
+export function aiSdkFrom(startIndex: number, count: number, at?: Checkpoint): Dialect {
   return {
     ...aiSdk,
-    createEncoder: ({ replyId }) => createEncoder(replyId, startIndex),
+    createEncoder: ({ replyId }) => createEncoder(replyId, startIndex, at),
     headers: (replyId) => ({ ...streamHeaders(replyId), ...tailHeader(count) }),
   }
 }
@@ -48,23 +52,17 @@ export function tailHeader(count: number): Readonly<Record<string, string>> {
   return { 'x-workflow-stream-tail-index': String(count - 1) }
 }
 
-/** Counts the chunks of a reply, delta by delta. */
-export function createChunkCounter(replyId: string): (delta: ChatDelta) => number {
-  const chunksOf = createUiChunks(replyId)
-  return (delta) => chunksOf(delta).length
-}
-
 // `x-workflow-run-id` is what WorkflowChatTransport of @ai-sdk/workflow asks for when its connection breaks.
 function streamHeaders(replyId: string): Readonly<Record<string, string>> {
   return { 'x-vercel-ai-ui-message-stream': 'v1', 'x-workflow-run-id': replyId }
 }
 
-function createEncoder(replyId: string, skip: number): Encoder {
-  const chunksOf = createUiChunks(replyId)
-  let index = 0
+function createEncoder(replyId: string, skip: number, at?: Checkpoint): Encoder {
+  const chunksOf = at?.chunksOf.fork() ?? createUiChunks(replyId)
+  let index = at?.count ?? 0
   return (delta, seq) => {
     let text = ''
-    for (const chunk of chunksOf(delta)) {
+    for (const chunk of chunksOf.read(delta)) {
       // What is in no log is not counted, and nobody has it yet.
       if (seq === undefined || index++ >= skip) text += event(encode(chunk))
     }

@@ -1,4 +1,5 @@
-import { aiSdk, aiSdkAgain, aiSdkFrom, createChunkCounter, tailHeader } from '../dialects/ai-sdk.ts'
+import { aiSdk, aiSdkAgain, aiSdkFrom, tailHeader } from '../dialects/ai-sdk.ts'
+import { createChunkIndex } from '../dialects/ai-sdk-index.ts'
 import { ChatError, toChatError } from '../errors.ts'
 import { empty } from '../http.ts'
 import { chatName, ownerOf } from '../names.ts'
@@ -18,6 +19,8 @@ export interface UiMessageLog {
  * running reply is meant, or the id of a reply.
  */
 export function uiMessageRoutes(service: Service, { store, report }: UiMessageLog): readonly Route[] {
+  const chunks = createChunkIndex(store)
+
   async function ask({ request }: Call): Promise<HttpReply> {
     return service.answer(aiSdk, await service.read(aiSdk, request, { plainText: true }), request)
   }
@@ -53,10 +56,11 @@ export function uiMessageRoutes(service: Service, { store, report }: UiMessageLo
   }
 
   async function goOn(id: string, startIndex: number, request: HttpRequest): Promise<HttpReply> {
-    const { count, sealed } = await countChunks(store, id, request)
+    const { count, sealed, near } = await known(chunks.count(id, request.signal))
     const from = startIndex < 0 ? count + startIndex : startIndex
     if (sealed && from >= count) return empty(204, { 'x-reply-id': id, ...tailHeader(count) })
-    return service.follow(aiSdkFrom(from, count), { id, after: 0 }, request)
+    const at = near(from)
+    return service.follow(aiSdkFrom(from, count, at), { id, after: at.seq }, request)
   }
 
   async function headOfReply({ request, id }: Call): Promise<HttpReply> {
@@ -78,25 +82,6 @@ export function uiMessageRoutes(service: Service, { store, report }: UiMessageLo
     { method: 'POST', path: /^\/api\/chat\/([^/]+)\/stop$/, answer: stop, refuse },
     { method: 'DELETE', path: /^\/api\/chat\/([^/]+)$/, answer: stop, refuse },
   ]
-}
-
-/** Counts what a reply holds when the request comes, and says whether that is all. */
-async function countChunks(
-  store: StreamStore,
-  id: string,
-  { signal }: HttpRequest,
-): Promise<{ readonly count: number; readonly sealed: boolean }> {
-  const { length, sealed } = await known(store.state(id))
-  const chunksOf = createChunkCounter(id)
-  let count = 0
-  let left = length
-  if (left === 0) return { count, sealed }
-  for await (const batch of store.read(id, { after: 0, signal })) {
-    for (const delta of batch.slice(0, left)) count += chunksOf(delta)
-    left -= batch.length
-    if (left <= 0) break
-  }
-  return { count, sealed }
 }
 
 /** The index of the chunk to go on at: from the end when it is negative. Undefined when the request names none. */

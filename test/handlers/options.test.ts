@@ -44,6 +44,7 @@ const defaults: Options = {
   redisUrl: undefined,
   redisDown: 'fail',
   redisPrefix: undefined,
+  maxStoredBytes: undefined,
   stopOnPageHide: false,
 }
 

@@ -29,9 +29,9 @@ describeRedis('the user of the documentation', () => {
     await redis.stop()
   })
 
-  async function open(): Promise<RedisStore> {
+  async function open(maxBytesPerCaller?: number): Promise<RedisStore> {
     const link = await nodeRedis(`redis://deltarelay:secret@127.0.0.1:${redis.port}`)
-    const store = createRedisStore(link.link, { leaseMs: 1000 })
+    const store = createRedisStore(link.link, { leaseMs: 1000, maxBytesPerCaller })
     links.push(link)
     stores.push(store)
     return store
@@ -39,7 +39,7 @@ describeRedis('the user of the documentation', () => {
 
   /** Every verb, on two instances, with scripts that Redis knows and that it does not. */
   async function doEverything(): Promise<void> {
-    const [one, two] = [await open(), await open()]
+    const [one, two] = [await open(1), await open()]
     const asked: string[] = []
     await one.create('r', { start, onAsk: (ask) => asked.push(ask) })
     await redis.command(['SCRIPT', 'FLUSH'])
@@ -53,6 +53,14 @@ describeRedis('the user of the documentation', () => {
     await one.readAgoMs!('r')
     await one.append('r', [finish])
     expect((await soon(reading)).flat().length).toBe(3)
+    // Takes the place of the first one.
+    await one.create('next')
+    await one.append('next', [start, finish])
+    await expect.poll(() => one.state('r'), { timeout: 10_000 }).toBeUndefined()
+    // Its quota is a part of the server's memory.
+    await two.create('other', { caller: 'ann' })
+    await two.append('other', [start, finish])
+    await expect.poll(() => redis.command(['KEYS', 'deltarelay:of:*']), { timeout: 10_000 }).toHaveLength(2)
     await one.create('gone')
     await one.discard('gone')
     // Its producer does not obey: it is ended for it.

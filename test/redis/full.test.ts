@@ -50,6 +50,24 @@ describeRedis('a Redis without room', () => {
     expect([reply.status, codeIn({ ...reply, body })]).toEqual([503, 'store-unavailable'])
     expect(reply.headers['retry-after']).toBe('1')
     expect(asked).toHaveLength(0)
+    expect(await here.store.ready?.()).toBe(true)
+  })
+
+  test.each<[string, readonly string[]]>([
+    ['has too few replicas', ['CONFIG', 'SET', 'min-replicas-to-write', '1']],
+    ['has become a replica', ['REPLICAOF', '127.0.0.1', '1']],
+  ])('or one that %s refuses new replies, serves the others, and is ready', async (_, command) => {
+    await here.store.append('a', [finish])
+    await redis.command(command)
+
+    expect(await codeOf(() => there.store.create('new'))).toBe('store-unavailable')
+    // The connection to a replica is made anew: its address may lead to another server now.
+    await expect.poll(() => there.store.ready?.()).toBe(true)
+    expect(await there.store.state('a')).toMatchObject({ length: 7, sealed: true, terminal: finish })
+    const whole = reading(there.store, 'a')
+    await until(() => whole.seen.length >= 7)
+    expect(whole.seen).toEqual([start, ...texts(5), finish])
+    whole.leave()
   })
 
   test('ends replies that run with the word that they were not kept, and they can be read as far as they were', async () => {

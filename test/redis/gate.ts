@@ -13,8 +13,14 @@ export function redisAvailable(): boolean {
 }
 
 /** `describe`, for tests that need a real Redis: skipped, with a word about it, where there is none. */
-export function describeRedis(name: string, body: () => void): void {
-  describe.skipIf(!redisAvailable())(name, body)
+export function describeRedis(name: string, body: () => void): void
+export function describeRedis(name: string, options: { readonly timeout: number }, body: () => void): void
+export function describeRedis(
+  name: string,
+  ...rest: [() => void] | [{ readonly timeout: number }, () => void]
+): void {
+  const [options, body] = rest.length === 1 ? [{}, ...rest] : rest
+  describe.skipIf(!redisAvailable())(name, options, body)
 }
 
 function look(): boolean {

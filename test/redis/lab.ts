@@ -104,5 +104,5 @@ export function keysOf(id: string): [log: string, meta: string] {
 
 /** Whether a command brings deltas into a log: `EVALSHA` script 2 keys number ttl channel end deltas. */
 export function isAppend(args: readonly string[]): boolean {
-  return args[0] === 'EVALSHA' && args.length > 9 && /^[01]$/.test(args[8]!)
+  return args[0] === 'EVALSHA' && args.length > 9 && /^[012]$/.test(args[8]!)
 }

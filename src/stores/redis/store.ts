@@ -4,7 +4,10 @@ import { createLog, extend, lengthOf, type Log, readLog, terminalOf } from '../.
 import { toBase64Url } from '../../names.ts'
 import type { Ask, ChatDelta, CreateOptions, ReplyState, StreamStore } from '../../types.ts'
 import { createCommands, type RedisLink } from './commands.ts'
-import { createMirror, type Mirror } from './mirror.ts'
+import { createHeldNames, type HeldNames } from './held-names.ts'
+import { createMirrors } from './mirrors.ts'
+import { createQuota } from './quota.ts'
+import { limitedWait, shared } from './shared.ts'
 import { createUplink, TICK_MS, type Uplink } from './uplink.ts'
 
 export interface RedisStoreOptions {
@@ -12,11 +15,15 @@ export interface RedisStoreOptions {
   readonly retentionMs?: number | undefined
   /** How long a producer that is not heard of is taken for alive, in milliseconds. Default 15000. */
   readonly leaseMs?: number | undefined
-  /** How much longer than that a name lives, in milliseconds: at least as long as a reply may take. Default an hour. */
-  readonly namesMs?: number | undefined
+  /**
+   * Bytes of Redis' memory that the finished replies of one caller (a principal, or an address) may take. Above it the
+   * caller's own oldest ones are deleted. Default: an eighth of the server's `maxmemory`; 64 MiB where it has none, or
+   * may not be asked for it.
+   */
+  readonly maxBytesPerCaller?: number | undefined
   /**
    * Whether an end that Redis did not take within a second may still be written, for a lease, after the readers here were
-   * told. Not on a platform that freezes the process. Default true.
+   * told, and the quota be applied after a reply is settled. Not on a platform that freezes the process. Default true.
    */
   readonly writesLate?: boolean | undefined
   /** Begins every key and channel. Default `deltarelay`. */
@@ -39,12 +46,17 @@ interface Written {
   readonly owner: string
   readonly onAsk: (ask: Ask) => void
   readonly uplink: Uplink
+  readonly names: HeldNames
+  /** Whose quota the reply counts for. */
+  readonly caller: string
 }
 
 /** How long a producer elsewhere has to end a reply that somebody stops, before it is ended without it. */
 const STOP_WAIT_MS = 1000
 /** How long Redis has to say when a reply was last read elsewhere. */
 const READ_WAIT_MS = 300
+/** How long the end of a reply waits for its caller's quota, where the process is frozen after it. */
+const QUOTA_WAIT_MS = 1000
 /** How long a reply that is in no log can still be picked up by the reader it was made for. */
 const UNKEPT_MS = 60_000
 
@@ -53,20 +65,18 @@ const UNKEPT_MS = 60_000
  * it comes, those elsewhere as it arrives in Redis; `docs/protocol.md` says what is promised, decision 011 how.
  */
 export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {}): RedisStore {
-  const { retentionMs = 600_000, leaseMs = 15_000, prefix = 'deltarelay', down = 'fail' } = options
-  const { namesMs = 3_600_000, writesLate } = options
+  const { leaseMs = 15_000, prefix = 'deltarelay', down = 'fail', writesLate = true } = options
+  const retentionMs = Math.max(1000, options.retentionMs ?? 600_000)
   const instance = toBase64Url(crypto.getRandomValues(new Uint8Array(9)))
-  const commands = createCommands({
-    link,
-    prefix,
-    instance,
-    leaseMs,
-    retentionMs: Math.max(1000, retentionMs),
-    namesMs,
-  })
+  const commands = createCommands({ link, prefix, instance, leaseMs, retentionMs })
+  const quota = createQuota({ commands, maxBytes: options.maxBytesPerCaller })
   const written = new Map<string, Written>()
   const unkept = new Map<string, { readonly log: Log; readonly owner: string; readonly since: number }>()
-  const mirrors = new Map<string, Mirror>()
+  const mirrors = createMirrors({ commands, subscribe: link.subscribe, leaseMs })
+  /** Replies that are over and are put on their caller's account. */
+  const accounting = new Map<string, Promise<void>>()
+  const stop = shared((id) => stopElsewhere(id))
+  const probe = shared(() => commands.probe())
   const renewTicks = Math.max(1, Math.floor(Math.min(leaseMs / 4, link.subscribe ? 1000 : 400) / TICK_MS))
   let ticking: ReturnType<typeof setInterval> | undefined
   let ticks = 0
@@ -83,18 +93,38 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
   function tick(): void {
     const renews = ++ticks % renewTicks === 0
-    for (const { uplink } of written.values()) {
+    for (const { uplink, names } of written.values()) {
       uplink.tick(renews)
+      if (renews) names.refresh()
     }
   }
 
-  function write(id: string, { owner = '', start, onAsk = () => {} }: CreateOptions): void {
+  function write(id: string, { owner = '', caller = '', start, onAsk = () => {} }: CreateOptions): void {
     const log = createLog()
-    const onDone = (): void => done(id)
+    const onDone = (): void => over(id)
     const uplink = createUplink({ id, log, start, commands, leaseMs, writesLate, onAsk, onDone })
-    written.set(id, { log, owner, onAsk, uplink })
+    const names = createHeldNames(id, commands)
+    written.set(id, { log, owner, onAsk, uplink, names, caller })
     ticking ??= setInterval(tick, TICK_MS)
     listen()
+  }
+
+  function over(id: string): void {
+    const entry = written.get(id)
+    done(id)
+    if (entry)
+      accounting.set(
+        id,
+        account(id, entry).finally(() => accounting.delete(id)),
+      )
+  }
+
+  /** What is left to do for a reply that is over. Never rejects. */
+  async function account(id: string, { names, caller, uplink }: Written): Promise<void> {
+    const { storedBytes: bytes } = uplink
+    // The names of a log that is lost lead nowhere.
+    await names.end(bytes > 0 ? retentionMs : 0)
+    if (bytes > 0) await quota.account(caller, { id, bytes, names: names.list })
   }
 
   function done(id: string): void {
@@ -111,31 +141,22 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     }
   }
 
-  /** A mirror that has what a reader asks for. One that begins later goes on for those who have it. */
-  function mirrorOf(id: string, after: number): Mirror {
-    const known = mirrors.get(id)
-    if (known && known.log.base <= after) return known
-    const { subscribe } = link
-    const onEnd = (): void => {
-      if (mirrors.get(id) === mirror) mirrors.delete(id)
-    }
-    const mirror = createMirror({ id, after, commands, subscribe, leaseMs, onEnd })
-    mirrors.set(id, mirror)
-    return mirror
-  }
-
-  async function askElsewhere(id: string, ask: Ask): Promise<ReplyState | undefined> {
-    let sealed = await commands.ask(id, ask)
-    if (ask === 'stop' && sealed === false) {
+  async function stopElsewhere(id: string): Promise<ReplyState | undefined> {
+    let sealed = await commands.ask(id, 'stop')
+    if (sealed === false) {
       const until = performance.now() + STOP_WAIT_MS
       for (let waitMs = 10; performance.now() < until; waitMs = Math.min(100, waitMs * 2)) {
         await new Promise((resolve) => setTimeout(resolve, waitMs))
         const state = await commands.look(id, false)
         if (!state || state.sealed) return state
       }
-      sealed = await commands.ask(id, ask, stopped)
+      sealed = await commands.ask(id, 'stop', stopped)
     }
     return sealed === undefined ? undefined : commands.look(id, false)
+  }
+
+  async function supersedeElsewhere(id: string): Promise<ReplyState | undefined> {
+    return (await commands.ask(id, 'supersede')) === undefined ? undefined : commands.look(id, false)
   }
 
   return {
@@ -165,7 +186,13 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
     append(id, deltas) {
       const entry = written.get(id)
-      if (entry) return entry.uplink.append(deltas)
+      if (entry) {
+        const ending = entry.uplink.append(deltas)
+        // Nothing runs here when a process that freezes has settled its reply.
+        return writesLate || !ending || !('then' in ending)
+          ? ending
+          : ending.then((end) => limitedWait(accounting.get(id), QUOTA_WAIT_MS).then(() => end))
+      }
       const here = unkept.get(id)?.log
       if (!here) return ended(commands.look(id, false))
       if (here.sealed) return terminalOf(here)
@@ -176,7 +203,7 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     read(id, { after, signal }) {
       const here = written.get(id)?.log ?? unkept.get(id)?.log
       if (here) return readLog(here, { after, signal })
-      const mirror = mirrorOf(id, after)
+      const mirror = mirrors.from(id, after)
       const leave = mirror.join()
       const reader = readLog(mirror.log, { after, signal, onClose: leave })
       // Nothing is fetched for somebody who is gone.
@@ -195,12 +222,21 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     },
 
     async ask(id, ask) {
-      return reached(askElsewhere(id, ask))
+      return reached(ask === 'stop' ? stop(id) : supersedeElsewhere(id))
     },
 
-    claim: (name, binding, { replace = false } = {}) => reached(commands.claim(name, binding, replace)),
+    async claim(name, binding, { replace = false } = {}) {
+      const before = await reached(commands.claim(name, binding, replace))
+      if (!before || replace) written.get(binding.id)?.names.add(name)
+      return before
+    },
+
     find: (name) => reached(commands.find(name)),
-    release: (name, id) => reached(commands.release(name, id)),
+
+    release(name, id) {
+      written.get(id)?.names.delete(name)
+      return reached(commands.release(name, id))
+    },
 
     async readAgoMs(id) {
       const uplink = written.get(id)?.uplink
@@ -214,7 +250,9 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
     async ready() {
       if (down === 'degrade') return true
-      return commands.probe().then(
+      // A server that takes no writes, because it is full or cannot save, still serves those who come back: new replies
+      // are refused one by one. A read fails where it cannot be reached, is loading, or does not let this user in.
+      return probe('').then(
         () => true,
         () => false,
       )

@@ -1,6 +1,7 @@
 import { deltasFrom, extend, lengthOf, type Log, terminalOf, toUnkept } from '../../log.ts'
 import { type Ask, type ChatDelta, isTerminal } from '../../types.ts'
-import type { Answer, Commands } from './commands.ts'
+import { type Answer, type Commands, MAX_SMALL_BYTES, MAX_SMALL_LENGTH } from './commands.ts'
+import { utf8Length } from './utf8.ts'
 
 export interface UplinkOptions {
   readonly id: string
@@ -25,6 +26,8 @@ export interface Uplink {
   tick(renews: boolean): void
   /** Says that the producer is alive, and hears what is asked of it. Never rejects. */
   renew(): Promise<void>
+  /** About how many bytes of Redis' memory the reply takes: 0 when Redis has lost it. */
+  readonly storedBytes: number
   /** How long ago, in milliseconds, the reply was read on another instance; undefined = never. */
   readonly readAgoMs: number | undefined
 }
@@ -36,6 +39,15 @@ const PATIENT_TICKS = 3
 /** Deltas, and about how many characters of them, in one command. */
 const GROUP_LENGTH = 500
 const GROUP_BYTES = 256 * 1024
+
+/**
+ * Bytes that Redis 7.0 takes for a finished reply beside its deltas, measured with MEMORY USAGE: its two keys and its
+ * place on the account of its caller; for a log that was not rewritten at its end the rest of its last node as well; and
+ * for each delta what the stream keeps with it.
+ */
+const REPLY_BYTES = 1200
+const OPEN_NODE_BYTES = 4096
+const ENTRY_BYTES = 16
 
 /** The end of a reply on its way into the log. */
 interface Closing {
@@ -77,6 +89,10 @@ export function createUplink(options: UplinkOptions): Uplink {
   /** Whether Redis could not be told that the producer is alive. */
   let unheard = false
   let readAt: number | undefined
+  /** Deltas that were sent at least once, and their bytes. */
+  let sentCount = kept
+  let sentBytes = start ? utf8Length(JSON.stringify(start)) + ENTRY_BYTES : 0
+  let rewritten = false
   /** How much was shown at the last tick, where something was waiting then; for how many ticks that is so. */
   let shownBefore: number | undefined
   let stuck = 0
@@ -175,10 +191,14 @@ export function createUplink(options: UplinkOptions): Uplink {
       const last = kept + deltas.length === total() ? closing?.terminal : undefined
       if (last) deltas.push(JSON.stringify(last))
       try {
-        const answer = await commands.append(id, kept + 1, deltas, last !== undefined)
+        const small = kept + deltas.length <= MAX_SMALL_LENGTH && sentBytes <= MAX_SMALL_BYTES
+        const end = last ? (small ? 'small-end' : 'end') : 'none'
+        const answer = await commands.append(id, kept + 1, deltas, end)
         waitMs = 50
-        if (last && answer.status === 'ok') finish(last)
-        else hear(answer, kept, true)
+        if (last && answer.status === 'ok') {
+          rewritten = small
+          finish(last)
+        } else hear(answer, kept, true)
       } catch {
         // Redis is away, or full.
         late = true
@@ -226,6 +246,10 @@ export function createUplink(options: UplinkOptions): Uplink {
       const text = JSON.stringify(delta)
       size += text.length
       group.push(text)
+      if (kept + group.length > sentCount) {
+        sentCount++
+        sentBytes += utf8Length(text) + ENTRY_BYTES
+      }
       if (group.length >= GROUP_LENGTH || size >= GROUP_BYTES) break
     }
     return group
@@ -262,6 +286,10 @@ export function createUplink(options: UplinkOptions): Uplink {
     },
 
     renew,
+
+    get storedBytes() {
+      return lost ? 0 : REPLY_BYTES + (rewritten ? 0 : OPEN_NODE_BYTES) + sentBytes
+    },
 
     get readAgoMs() {
       return readAt === undefined ? undefined : performance.now() - readAt
