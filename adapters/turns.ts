@@ -1,4 +1,4 @@
-import { type Connection, reset } from './connection.ts'
+import { type Connection, cutOff } from './connection.ts'
 
 /** Requests that may wait on one connection for the responses before theirs. */
 const MAX_WAITING = 16
@@ -21,7 +21,7 @@ const queues = new WeakMap<Connection, Set<(hasTurn: boolean) => void>>()
 export function waitForTurn(connection: Connection, response: Waiting): Promise<boolean> {
   const queue = queues.get(connection) ?? openQueue(connection)
   if (queue.size >= MAX_WAITING) {
-    reset(connection)
+    cutOff(connection)
     return Promise.resolve(false)
   }
   return new Promise((resolve) => {
