@@ -1,5 +1,6 @@
 import { ChatError } from '../src/errors.ts'
 import { tooLarge } from '../src/http.ts'
+import type { Connection } from './connection.ts'
 
 /** What reading a body needs of Node's `IncomingMessage`. */
 export interface IncomingBody {
@@ -7,10 +8,14 @@ export interface IncomingBody {
   readonly body?: unknown
   readonly readableEnded?: boolean
   readonly destroyed?: boolean
+  /** Whether all of the body has arrived, read or not. */
+  readonly complete?: boolean | undefined
+  readonly socket?: Connection | null | undefined
   on(event: 'data', listener: (chunk: Uint8Array) => void): unknown
   on(event: 'end' | 'close' | 'error', listener: () => void): unknown
   off(event: 'data', listener: (chunk: Uint8Array) => void): unknown
   off(event: 'end' | 'close' | 'error', listener: () => void): unknown
+  pause(): unknown
   resume(): unknown
 }
 
@@ -21,7 +26,8 @@ export interface BodyOptions {
 }
 
 /**
- * Reads a request body as UTF-8 text. A body that was parsed already is written as JSON again.
+ * Reads a request body as UTF-8 text. A body that was parsed already is written as JSON again. The rest of a body that
+ * is refused is left unread, for `dropRest`.
  *
  * @throws `ChatError`: `body-too-large` as soon as it is, `request-timeout`, `invalid-json` when it breaks off.
  */
@@ -58,8 +64,8 @@ export function readText(request: IncomingBody, { maxBytes, bodyTimeoutMs }: Bod
       request.off('close', onBroken)
       request.off('error', onBroken)
       request.on('error', ignore)
-      // What is left is read and dropped: a client that is still sending can then read the refusal.
-      request.resume()
+      if (request.complete === false) request.pause()
+      else request.resume() // what has arrived is dropped
       answer()
     }
 

@@ -17,7 +17,10 @@ export interface WriteOptions {
   readonly flush?: (() => void) | undefined
 }
 
-type Outcome = 'ended' | 'gone' | 'stalled'
+export type Outcome = 'ended' | 'gone' | 'stalled'
+
+/** Characters of one write. A longer frame is written in pieces, because a reader must take each write in time. */
+const WRITE_LENGTH = 128 * 1024
 
 /**
  * Writes every frame and waits whenever the sink asks for it, so that a slow reader costs one buffer and no more.
@@ -66,11 +69,25 @@ export async function writeFrames(sink: Sink, frames: Frames, options: WriteOpti
       }
       if (done) return resolve('ended')
       if (gone) return resolve('gone')
+      if (value.length > WRITE_LENGTH) return writePieces(value)
       if (sink.write(value)) return proceed()
       // False means taken, but no more please.
+      whenDrained(proceed)
+    }
+
+    function writePieces(text: string): void {
+      const end = endOfPiece(text)
+      const more = sink.write(text.slice(0, end))
+      const rest = text.slice(end)
+      const next = rest === '' ? proceed : () => writePieces(rest)
+      if (more) next()
+      else whenDrained(next)
+    }
+
+    function whenDrained(next: () => void): void {
       drained(sink, options)
         .then((more) => {
-          if (more) proceed()
+          if (more) next()
           else resolve(gone ? 'gone' : 'stalled')
         })
         .catch(reject)
@@ -86,6 +103,12 @@ export async function writeFrames(sink: Sink, frames: Frames, options: WriteOpti
     signal.removeEventListener('abort', onAbort)
     await frames.return?.()
   }
+}
+
+/** Where the first piece of a long text ends: not within a character. */
+function endOfPiece(text: string): number {
+  const splitsPair = /[\ud800-\udbff]/.test(text.charAt(WRITE_LENGTH - 1))
+  return WRITE_LENGTH - (splitsPair ? 1 : 0)
 }
 
 /** Resolves true on `drain`, false when the reader is gone or stalls: a closed stream never drains. */
