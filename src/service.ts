@@ -29,6 +29,8 @@ export interface ServiceOptions {
   readonly prepare: (chat: DialectRequest['chat']) => ChatRequest
   readonly limits: RequestLimits
   readonly maxBodyBytes: number
+  /** JSON values that a body may hold. */
+  readonly maxJsonNodes: number
   readonly acceptWaitMs: number
   readonly heartbeatMs: number
   /** How long a reply goes on without a reader, in milliseconds. */
@@ -71,7 +73,7 @@ const LOOK_AGAIN_MS = 250
 
 /** Joins the log of replies and the ways to read it. */
 export function createService(options: ServiceOptions): Service {
-  const { store, replies, prepare, limits, maxBodyBytes, acceptWaitMs, heartbeatMs } = options
+  const { store, replies, prepare, limits, maxBodyBytes, maxJsonNodes, acceptWaitMs, heartbeatMs } = options
 
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
@@ -222,7 +224,8 @@ export function createService(options: ServiceOptions): Service {
 
   return {
     async read(dialect, request, { plainText = false } = {}) {
-      return dialect.readRequest(await readBody(request, { maxBytes: maxBodyBytes, plainText }), limits)
+      const size = { maxBytes: maxBodyBytes, maxNodes: maxJsonNodes }
+      return dialect.readRequest(await readBody(request, { ...size, plainText }), limits)
     },
 
     answer(dialect, asked, request) {
