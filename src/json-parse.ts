@@ -60,12 +60,12 @@ function requireSome({ blank }: { readonly blank: boolean }): void {
   if (blank) throw new ChatError('invalid-json', 'The body is empty; expected a JSON object.')
 }
 
-function parse(text: string, tellsPosition = true): unknown {
+function parse(text: string, withPosition = true): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
     // The position helps, the quoted text could be somebody's words.
-    const position = tellsPosition && /position \d+/.exec((error as Error).message)?.[0]
+    const position = withPosition && /position \d+/.exec((error as Error).message)?.[0]
     throw new ChatError('invalid-json', `The body is not valid JSON${position ? ` (at ${position})` : ''}.`)
   }
 }

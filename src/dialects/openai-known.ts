@@ -122,7 +122,7 @@ export const vendorFields: Readonly<Record<string, VendorField>> = {
     fields({ enable_thinking: flag, thinking: flag, preserve_thinking: flag, reasoning_effort: label(32) }),
     'vLLM, SGLang, llama.cpp: the switches of Qwen, DeepSeek, GLM and gpt-oss',
   ],
-  // What the answer tells, and what is cached.
+  // What the answer reports, and what is cached.
   usage: [fields({ include: flag }), 'OpenRouter; Cline, Roo Code'],
   transforms: [list(oneOf('middle-out'), 1), 'OpenRouter; Continue, Roo Code'],
   timings_per_token: [flag, 'llama.cpp; its web UI'],

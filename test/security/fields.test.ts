@@ -410,6 +410,7 @@ describe('addresses', () => {
     ['messages[0].content[0].input_audio.data', parts({ type: 'input_audio', input_audio: { data: inner, format: 'wav' } })],
     ['messages[0].content[0].file.file_data', parts({ type: 'file', file: { file_data: inner } })],
     ['messages[0].content[0].file.file_id', parts({ type: 'file', file: { file_id: inner } })],
+['messages[0].content[0].video_url.url', parts({ type: 'video_url', video_url: { url: `https://v.example/${'a'.repeat(20_000)}` } })],
     ['user', { user: `h${'\n'.repeat(500)}ttp://10.0.0.1/` }],
     ['prompt_cache_key', { prompt_cache_key: inner }],
     ['metadata.a', { metadata: { a: 'https://public.example/' } }],
