@@ -1,5 +1,5 @@
 import { ChatError } from '../src/errors.ts'
-import { tooLarge } from '../src/http.ts'
+import { decodeUtf8, notUtf8, tooLarge } from '../src/http.ts'
 import type { Connection } from './connection.ts'
 
 /** What reading a body needs of Node's `IncomingMessage`. */
@@ -33,7 +33,7 @@ export interface BodyOptions {
  */
 export function readText(request: IncomingBody, { maxBytes, bodyTimeoutMs }: BodyOptions): Promise<string> {
   const { body } = request
-  if (body !== undefined) return Promise.resolve(textOf(body))
+  if (body !== undefined) return Promise.resolve(body).then(textOf)
   if (request.readableEnded) {
     const text = 'Something before this handler read the body and did not leave it in `request.body`.'
     return Promise.reject(new ChatError('internal', text))
@@ -41,7 +41,7 @@ export function readText(request: IncomingBody, { maxBytes, bodyTimeoutMs }: Bod
   // Its `close` was emitted before anything listened.
   if (request.destroyed) return Promise.reject(brokenOff())
   return new Promise((resolve, reject) => {
-    const decoder = new TextDecoder()
+    const decoder = new TextDecoder('utf-8', { fatal: true })
     let text = ''
     let size = 0
     const timer = setTimeout(() => {
@@ -52,9 +52,21 @@ export function readText(request: IncomingBody, { maxBytes, bodyTimeoutMs }: Bod
     function onData(chunk: Uint8Array): void {
       size += chunk.length
       if (size > maxBytes) return settle(() => reject(tooLarge(maxBytes)))
-      text += decoder.decode(chunk, { stream: true })
+      decode(chunk)
     }
-    const onEnd = (): void => settle(() => resolve(text + decoder.decode()))
+    function onEnd(): void {
+      if (decode()) settle(() => resolve(text))
+    }
+    // What is no UTF-8 is refused at once: to replace each such byte takes many times as long as to decode it.
+    function decode(chunk?: Uint8Array): boolean {
+      try {
+        text += chunk ? decoder.decode(chunk, { stream: true }) : decoder.decode()
+        return true
+      } catch {
+        settle(() => reject(notUtf8()))
+        return false
+      }
+    }
     const onBroken = (): void => settle(() => reject(brokenOff()))
 
     function settle(answer: () => void): void {
@@ -82,7 +94,7 @@ function brokenOff(): ChatError {
 
 /** What a body parser left: text, bytes (serverless-http leaves those too), or a value. */
 function textOf(body: unknown): string {
-  if (body instanceof Uint8Array) return new TextDecoder().decode(body)
+  if (body instanceof Uint8Array) return decodeUtf8(body)
   return typeof body === 'string' ? body : JSON.stringify(body)
 }
 

@@ -1,5 +1,5 @@
 import { ChatError, toChatError } from '../src/errors.ts'
-import { failure, requirePlainText } from '../src/http.ts'
+import { decodeUtf8, failure, requirePlainText } from '../src/http.ts'
 import type { Frames, Handler, HttpReply, HttpRequest } from '../src/types.ts'
 import { type Sink, writeFrames } from './write.ts'
 
@@ -222,5 +222,5 @@ function decodeBase64(text: string): string {
   } catch (cause) {
     throw new ChatError('invalid-json', 'The body is marked as base64, but is not.', { cause })
   }
-  return new TextDecoder().decode(Uint8Array.from(bytes, (char) => char.charCodeAt(0)))
+  return decodeUtf8(Uint8Array.from(bytes, (char) => char.charCodeAt(0)))
 }

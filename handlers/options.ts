@@ -1,3 +1,4 @@
+import { passFieldProblem } from '../src/dialects/openai-pass.ts'
 import { type DialectName, dialectNames } from '../src/handler.ts'
 import type { Tool } from '../src/tools.ts'
 import { tools } from './tools.ts'
@@ -30,6 +31,8 @@ export interface Options {
   /** Whether the upstream is on this machine, and no proxy is asked for it. Not of the environment. */
   readonly nearby?: boolean | undefined
   readonly maxBodyBytes: number
+  readonly maxJsonNodes: number
+  readonly passFields: readonly string[] | undefined
   readonly maxMessages: number
   readonly maxReplies: number | undefined
   readonly maxSteps: number | undefined
@@ -180,6 +183,15 @@ export function readOptions(env: Environment): Options {
     return count
   }
 
+  function passFields(name: string): readonly string[] | undefined {
+    const values = list(name)
+    for (const value of values) {
+      const problem = passFieldProblem(value)
+      if (problem) problems.push(`${name} ${problem}; got ${quote(value)}`)
+    }
+    return values.length > 0 ? values : undefined
+  }
+
   function hosts(name: string): readonly string[] | '*' | undefined {
     const values = list(name).map((value) => value.toLowerCase())
     if (values.includes('*')) return '*'
@@ -224,6 +236,8 @@ export function readOptions(env: Environment): Options {
     tools: toolsNamed('TOOLS'),
     imageHosts: hosts('IMAGE_HOSTS'),
     maxBodyBytes: bytes('MAX_BODY_BYTES', 262_144),
+    maxJsonNodes: whole('MAX_JSON_NODES', 10_000, 1, 10_000_000),
+    passFields: passFields('PASS_FIELDS'),
     maxMessages: whole('MAX_MESSAGES', 200, 1, 1_000_000),
     maxReplies: count('MAX_REPLIES'),
     maxSteps: count('MAX_STEPS'),

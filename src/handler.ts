@@ -1,6 +1,8 @@
+import { passFieldsOf } from './dialects/openai-pass.ts'
 import { ChatError } from './errors.ts'
 import type { OnEnd, OnFinish } from './finished.ts'
 import { json } from './http.ts'
+import { MAX_NODES } from './json-parse.ts'
 import { toBase64Url } from './names.ts'
 import { type Page, pageRoute } from './page.ts'
 import { createPrepare } from './prepare.ts'
@@ -35,6 +37,8 @@ export interface HandlerOptions {
   readonly maxOutputTokens?: number | undefined
   /** Default 262144. */
   readonly maxBodyBytes?: number | undefined
+  /** Values that the JSON of one body may hold: arrays, objects, strings, numbers … Default 10000. */
+  readonly maxJsonNodes?: number | undefined
   /** Default 200. */
   readonly maxMessages?: number | undefined
   /** Replies produced at the same time; above it new ones are refused. Default: no limit. */
@@ -66,6 +70,12 @@ export interface HandlerOptions {
   readonly dialects?: readonly DialectName[] | undefined
   /** Tools the model may use. One with `execute` runs here, the others in the client. */
   readonly tools?: readonly Tool[] | undefined
+  /**
+   * Fields of requests at `/v1` that pass to the upstream although this service does not know them, by name, and by
+   * path where they are within others: `min_tokens`, `messages.id`, `tools.function.x`. Addresses in them are held to
+   * the same rules as everywhere. Default: none.
+   */
+  readonly passFields?: readonly string[] | undefined
   /** How often the model is asked for one reply, when it goes on using tools. Default 8. */
   readonly maxSteps?: number | undefined
   /**
@@ -102,7 +112,12 @@ export function createHandler(options: HandlerOptions): ChatHandler {
   let closing = false
   const tools = createToolbox(options.tools)
   if (options.maxSteps !== undefined) requireMaxSteps(options.maxSteps)
-  const limits = { maxMessages: options.maxMessages ?? 200, imageHosts, clientTools: tools?.clientNames }
+  const limits = {
+    maxMessages: options.maxMessages ?? 200,
+    imageHosts,
+    clientTools: tools?.clientNames,
+    passFields: passFieldsOf(options.passFields),
+  }
   const lingerMs = options.lingerMs ?? 30_000
   const replies = createReplies({
     upstream: options.upstream,
@@ -132,6 +147,7 @@ export function createHandler(options: HandlerOptions): ChatHandler {
       tools,
     }),
     maxBodyBytes: options.maxBodyBytes ?? 262_144,
+    maxJsonNodes: options.maxJsonNodes ?? MAX_NODES,
     acceptWaitMs: options.acceptWaitMs ?? 5000,
     heartbeatMs: options.heartbeatMs ?? 15_000,
     lingerMs,

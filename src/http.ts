@@ -1,7 +1,8 @@
 import { ChatError } from './errors.ts'
 import { streamHeaders } from './sse.ts'
 import type { Frames, HttpReply, HttpRequest } from './types.ts'
-import { parseJson } from './request.ts'
+import { parseLargeJson } from './json-parse.ts'
+import { createPacer, LARGE, sliceEnd } from './pause.ts'
 
 const nothingRuns = Promise.resolve()
 
@@ -71,6 +72,8 @@ export function urlOf(request: HttpRequest): URL {
 
 export interface BodyOptions {
   readonly maxBytes: number
+  /** JSON values that it may hold. */
+  readonly maxNodes?: number | undefined
   /** Takes JSON that says it is plain text too, where no page of another site can have sent it. */
   readonly plainText?: boolean
 }
@@ -78,14 +81,29 @@ export interface BodyOptions {
 /** Reads a JSON body. @throws `ChatError` naming what is wrong with it. */
 export async function readBody(
   request: HttpRequest,
-  { maxBytes, plainText = false }: BodyOptions,
+  { maxBytes, maxNodes, plainText = false }: BodyOptions,
 ): Promise<unknown> {
   requireJson(request, plainText)
   const length = Number(request.headers.get('content-length') ?? 0)
   if (length > maxBytes) throw tooLarge(maxBytes)
   const text = await request.text(maxBytes)
-  if (text.length > maxBytes || new TextEncoder().encode(text).length > maxBytes) throw tooLarge(maxBytes)
-  return parseJson(text)
+  if (text.length > maxBytes || (await byteLength(text)) > maxBytes) throw tooLarge(maxBytes)
+  return parseLargeJson(text, maxNodes)
+}
+
+/** The length of a text as UTF-8. */
+async function byteLength(text: string): Promise<number> {
+  const encoder = new TextEncoder()
+  if (text.length <= LARGE) return encoder.encode(text).length
+  const pace = createPacer()
+  let length = 0
+  for (let from = 0; from < text.length;) {
+    const end = sliceEnd(text, from)
+    length += encoder.encode(text.slice(from, end)).length
+    await pace()
+    from = end
+  }
+  return length
 }
 
 // A browser asks before it sends JSON to another site, but sends plain text without asking.
@@ -126,6 +144,20 @@ export function requirePlainText(headers: HttpRequest['headers']): void {
     const text = `The body must be UTF-8; got charset ${JSON.stringify(charset.slice(0, 60))}.`
     throw new ChatError('unsupported-media-type', text)
   }
+}
+
+/** The text of a body. @throws `ChatError` `invalid-json` for bytes that are no UTF-8. */
+export function decodeUtf8(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw notUtf8()
+  }
+}
+
+/** The refusal of a body that is no text. Some platforms replace such bytes, and the refusal is that of their JSON. */
+export function notUtf8(): ChatError {
+  return new ChatError('invalid-json', 'The body is not valid JSON.')
 }
 
 /** The refusal of a body that is larger than `maxBytes`. */

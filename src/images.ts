@@ -47,7 +47,7 @@ export function requirePublicUrls(
   } else if (typeof value === 'object' && value !== null) {
     for (const [name, inner] of Object.entries(value)) {
       if (typeof inner === 'string' && wordKeys.has(name)) continue
-      requirePublicUrls(inner, `${at}.${name.slice(0, 40)}`, hosts, name)
+      requirePublicUrls(inner, `${at === '' ? '' : `${at}.`}${name.slice(0, 40)}`, hosts, name)
     }
   }
 }
@@ -55,13 +55,29 @@ export function requirePublicUrls(
 /** Keys of texts that somebody reads and nobody fetches. */
 const wordKeys = new Set(['text', 'thinking', 'refusal'])
 
-function isAddress(value: string): boolean {
+/** Whether a text is an address: it begins like one and has no space in it. Quick for texts of many megabytes. */
+export function isAddress(value: string): boolean {
   // Readers of addresses skip what stands before one, and line breaks within.
-  const text = value.replace(/[\t\n\r]/g, '')
-  return /^[\s\p{Cc}]*(?:[a-z][a-z0-9+.-]*:\/\/|(?:https?|ftp|file):\S)\S*\s*$/iu.test(text)
+  const start = value.search(/[^\s\p{Cc}]/u)
+  if (start === -1) return false
+  const scheme = /[a-z](?:[\t\n\r]*[a-z0-9+.-]){0,63}[\t\n\r]*:/iy
+  scheme.lastIndex = start
+  const name = scheme.exec(value)?.[0].replace(/[\t\n\r]+/g, '')
+  if (name === undefined) return false
+  const rest = /^(?:https?|ftp|file):$/i.test(name) ? /[\t\n\r]*\S/y : /[\t\n\r]*\/[\t\n\r]*\//y
+  rest.lastIndex = scheme.lastIndex
+  if (!rest.test(value)) return false
+  const space = /[^\S\t\n\r]/g
+  space.lastIndex = scheme.lastIndex
+  const found = space.exec(value)
+  return found === null || value.slice(found.index).trimStart() === ''
 }
 
+/** Characters of an address: parsing a longer one takes its time. */
+const MAX_URL = 16_384
+
 function requirePublicUrl(url: string, at: string, hosts: readonly string[] | '*'): string {
+  if (url.length > MAX_URL) throw refusal(at, `as an address may have at most ${MAX_URL} characters.`)
   const parsed = parse(url)
   if (parsed?.protocol !== 'https:') {
     const got = parsed ? `${parsed.protocol.slice(0, 20)} URL` : 'text that is no URL'

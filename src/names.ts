@@ -1,4 +1,5 @@
 import { ChatError } from './errors.ts'
+import { encodeJson } from './json-write.ts'
 import type { DialectRequest, HttpRequest } from './types.ts'
 
 /** What a request that names itself is known by. */
@@ -24,7 +25,7 @@ export async function readKey(request: HttpRequest, asked: DialectRequest): Prom
   return {
     name: JSON.stringify(['key', ownerOf(request), key]),
     // 128 bits: two requests with one digest take a client 2^64 tries, and mislead that client alone.
-    note: (await digest(JSON.stringify(asked))).slice(0, 22),
+    note: (await digest(await encodeJson(asked))).slice(0, 22),
   }
 }
 
@@ -63,9 +64,9 @@ export function ownerOf({ principal = '' }: HttpRequest): string {
 }
 
 /** SHA-256, base64url. */
-export async function digest(text: string): Promise<string> {
-  const bytes = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
-  return toBase64Url(bytes)
+export async function digest(text: string | Uint8Array<ArrayBuffer>): Promise<string> {
+  const bytes = typeof text === 'string' ? new TextEncoder().encode(text) : text
+  return toBase64Url(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)))
 }
 
 /** Bytes as base64url without padding: RFC 4648 §5. */

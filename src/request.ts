@@ -13,48 +13,6 @@ import {
 import { ChatError } from './errors.ts'
 import type { ChatMessage, DialectRequest, RequestLimits } from './types.ts'
 
-/** Arrays and objects within each other: deeper bodies are refused before anything walks them. */
-const MAX_DEPTH = 32
-/** The same below the fields that hold a JSON Schema, which takes several levels for one of what it describes. */
-const MAX_SCHEMA_DEPTH = 96
-const schemaFields = ['response_format', 'tools']
-
-/**
- * Parses a JSON body. Keys named `__proto__` are left out.
- *
- * @throws `ChatError`: `invalid-json` for an empty or malformed one, `limit-exceeded` for one nested too deeply.
- */
-export function parseJson(text: string): unknown {
-  if (text.trim() === '') {
-    throw new ChatError('invalid-json', 'The body is empty; expected a JSON object.')
-  }
-  let body: unknown
-  try {
-    // A byte order mark is no part of the text; not every decoder drops it.
-    body = JSON.parse(text.startsWith('\ufeff') ? text.slice(1) : text)
-  } catch (error) {
-    // The position helps, the quoted text could be somebody's words.
-    const position = /position \d+/.exec((error as Error).message)?.[0]
-    throw new ChatError('invalid-json', `The body is not valid JSON${position ? ` (at ${position})` : ''}.`)
-  }
-  if (isTooDeep(body)) {
-    const allowed = `${MAX_DEPTH} levels deep (${MAX_SCHEMA_DEPTH} below \`${schemaFields.join('` and `')}\`)`
-    throw new ChatError('limit-exceeded', `The body is nested more than ${allowed}.`)
-  }
-  // A copy of such a key would become the copy's prototype. Looked for only where the text can hold one.
-  return prototypeKey.test(text) ? withoutPrototypes(body) : body
-}
-
-/** `__proto__` as JSON can write it: as it is, or with one of its letters escaped. */
-const prototypeKey = /"__proto__"|\\u00(?:5f|6f|7[024])/i
-
-function withoutPrototypes(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutPrototypes)
-  if (!isObject(value)) return value
-  const fields = Object.entries(value).filter(([name]) => name !== '__proto__')
-  return Object.fromEntries(fields.map(([name, inner]) => [name, withoutPrototypes(inner)]))
-}
-
 /**
  * Reads the body of `POST /chat`: `messages`, or `prompt` for a single question, and sampling fields.
  * Fields that are null count as absent.
@@ -109,16 +67,4 @@ function requireField(name: string, value: unknown): void {
   if (!Object.hasOwn(samplingFields, name)) throw unknownField(name)
   const expectation = samplingFields[name as keyof typeof samplingFields](value) // an own key, just now
   if (expectation !== undefined) throw wrong(name, expectation, value)
-}
-
-function isTooDeep(body: unknown): boolean {
-  if (!isObject(body)) return isDeeper(body, MAX_DEPTH)
-  return Object.entries(body).some(([name, value]) =>
-    isDeeper(value, schemaFields.includes(name) ? MAX_SCHEMA_DEPTH : MAX_DEPTH - 1),
-  )
-}
-
-function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1))
 }

@@ -30,6 +30,8 @@ export interface ServiceOptions {
   readonly prepare: (chat: DialectRequest['chat']) => ChatRequest
   readonly limits: RequestLimits
   readonly maxBodyBytes: number
+  /** JSON values that a body may hold. */
+  readonly maxJsonNodes: number
   readonly acceptWaitMs: number
   readonly heartbeatMs: number
   /** How long a reply goes on without a reader, in milliseconds. */
@@ -69,7 +71,7 @@ export interface Reading {
 
 /** Joins the log of replies and the ways to read it. */
 export function createService(options: ServiceOptions): Service {
-  const { store, replies, prepare, limits, maxBodyBytes, acceptWaitMs, heartbeatMs } = options
+  const { store, replies, prepare, limits, maxBodyBytes, maxJsonNodes, acceptWaitMs, heartbeatMs } = options
   const poller = createStatePoller(store)
 
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
@@ -226,7 +228,8 @@ export function createService(options: ServiceOptions): Service {
 
   return {
     async read(dialect, request, { plainText = false } = {}) {
-      return dialect.readRequest(await readBody(request, { maxBytes: maxBodyBytes, plainText }), limits)
+      const size = { maxBytes: maxBodyBytes, maxNodes: maxJsonNodes }
+      return dialect.readRequest(await readBody(request, { ...size, plainText }), limits)
     },
 
     answer(dialect, asked, request) {

@@ -155,6 +155,8 @@ export interface ToolSpec {
   /** JSON Schema of the arguments. */
   readonly parameters?: Fields | undefined
   readonly strict?: boolean | undefined
+  /** Fields beside these, and beside those of its function, that an upstream of the same API gets as they are. */
+  readonly extra?: { readonly tool?: Fields; readonly function?: Fields } | undefined
 }
 
 /** What is asked of a model, in nobody's wire format. Absent fields are left to the upstream. */
@@ -257,6 +259,8 @@ export interface RequestLimits {
   readonly maxMessages: number
   /** Hosts whose https images a request may name; `'*'` for any public one. Absent: as the dialect finds right. */
   readonly imageHosts?: readonly string[] | '*' | undefined
+  /** Fields that pass although they are not known, by their path without indexes: `min_tokens`, `messages.id`. */
+  readonly passFields?: ReadonlySet<string> | undefined
   /** Tools of this service that run in the client. */
   readonly clientTools?: ReadonlySet<string> | undefined
 }

@@ -7,7 +7,12 @@ declare class OpenAI {
   readonly apiKey: string | null
   post(
     path: string,
-    options: { readonly body: object; readonly signal: AbortSignal; readonly stream: true },
+    options: {
+      readonly body: object
+      readonly headers?: object
+      readonly signal: AbortSignal
+      readonly stream: true
+    },
   ): { asResponse(): Promise<Response> }
   static readonly APIError: typeof APIError
   static readonly APIConnectionError: typeof APIConnectionError

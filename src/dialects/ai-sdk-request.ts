@@ -8,7 +8,7 @@ import {
   wrong,
 } from '../checks.ts'
 import { ChatError } from '../errors.ts'
-import { requireImageUrl } from '../images.ts'
+import { requireImageUrl, requirePublicUrls } from '../images.ts'
 import type { ChatMessage, Content, ContentPart, DialectRequest, RequestLimits } from '../types.ts'
 import { type CalledTool, readCalledTool } from './ai-sdk-tools.ts'
 
@@ -30,7 +30,7 @@ export function readUiRequest(body: unknown, limits: RequestLimits): DialectRequ
   requireMessageList(messages, limits.maxMessages)
   const own = messages.map(requireMessage)
   const conversation = own.flatMap(({ role, parts, at }, index) => {
-    if (role === 'assistant') return readAssistant(parts, limits)
+    if (role === 'assistant') return readAssistant(parts, at, limits)
     const turns = readUser(parts, at, limits)
     if (turns.length === 0 && index === own.length - 1) throw emptyQuestion(at)
     return turns
@@ -121,7 +121,11 @@ function readImage(
 }
 
 /** Step by step: what was said, the calls, what they gave. Steps without calls are one turn together. */
-function readAssistant(parts: readonly Part[], { clientTools }: RequestLimits): readonly ChatMessage[] {
+function readAssistant(
+  parts: readonly Part[],
+  at: string,
+  { clientTools, imageHosts = [] }: RequestLimits,
+): readonly ChatMessage[] {
   const messages: ChatMessage[] = []
   let said: string[] = []
   for (const step of steps(parts)) {
@@ -129,6 +133,7 @@ function readAssistant(parts: readonly Part[], { clientTools }: RequestLimits): 
     if (text !== '') said.push(text)
     const calls = step.flatMap((part) => readCalledTool(part, clientTools) ?? [])
     if (calls.length === 0) continue
+    for (const { call } of calls) requirePublicUrls(call.extra, `${at}.parts`, imageHosts)
     const reasoning = step.map((part) => textOf(part, 'reasoning')).join('')
     messages.push({
       role: 'assistant',

@@ -14,6 +14,10 @@ const refusals: readonly (readonly [fix: string, names: string])[] = [
   ['Use `tools` and `tool_choice`.', 'functions function_call'],
   ['Answers are text.', 'audio'],
   [
+    'Every request brings its whole conversation in `messages`.',
+    'input prompt conversation previous_response_id background',
+  ],
+  [
     'A request asks one model: name it in `model`.',
     'models model_list fallbacks context_window_fallbacks content_policy_fallbacks route preset engine deployment_id ' +
       'provider_options plugins draft_model backend lora lora_path lora_request',
@@ -49,10 +53,12 @@ export function spellings(names: Iterable<string>): ReadonlyMap<string, string> 
   return new Map(Array.from(names, (name) => [folded(name), name]))
 }
 
-/**
- * Lets a field pass that this service does not understand.
- * @throws `ChatError` for one that would get around what it does understand.
- */
+/** Whether a field of this name is never taken, however it is written. */
+export function isRefused(name: string): boolean {
+  return fixes.has(folded(name))
+}
+
+/** @throws `ChatError` for a field that would get around what this service understands, with what to do instead. */
 export function requirePassable(name: string, known: ReadonlyMap<string, string>, at = ''): void {
   const key = folded(name)
   const meant = known.get(key)

@@ -7,14 +7,19 @@ import {
   type Sampling,
   samplingFields,
   toSampling,
+  unknownField,
   wholeFrom,
   wrong,
 } from '../checks.ts'
 import { ChatError } from '../errors.ts'
 import type { ChatRequest, DialectRequest, Fields, RequestLimits, ToolSpec } from '../types.ts'
 import { fieldsAt, maybe, nameAt, objectAt, switchAt, textAt } from './openai-fields.ts'
+import { passedFields, toolFields } from './openai-known.ts'
 import { readMessage } from './openai-messages.ts'
+import { understoodFields } from './openai-pass.ts'
 import { requirePassable, spellings } from './openai-refused.ts'
+import { type Bounds, checkFields, fields, flag, label, type Rule, words } from './openai-rules.ts'
+import { requireLocalSchema } from './openai-schema.ts'
 
 const MAX_TOOLS = 128
 
@@ -38,13 +43,13 @@ interface Checked extends Sampling {
   readonly top_logprobs?: number
 }
 
-const names = new Set([...Object.keys(checks), 'messages', 'tools', 'tool_choice', 'stream_options'])
+const names = new Set<string>(understoodFields)
 const known = spellings(names)
 
 /**
  * Reads the body of `POST /v1/chat/completions`: OpenAI's API reference, "Create chat completion". Fields that are
- * null count as absent. What this service does not understand goes to the model's server as it is, except what
- * would get around the service's own limits.
+ * null count as absent. Of what this service does not handle itself, fields that are known go to the model's server
+ * after a check, and those that the operator lets pass (`passFields`); all others are refused.
  *
  * @throws `ChatError` that names the field, what it must be and what it was.
  */
@@ -52,10 +57,11 @@ export function readCompletionRequest(body: unknown, limits: RequestLimits): Dia
   const asked = requireObject(body)
   requireConversation(asked)
   requireMessageList(asked['messages'], limits.maxMessages)
-  const extra = checkFields(asked)
+  const bounds = { pass: limits.passFields ?? new Set<string>(), hosts: limits.imageHosts ?? '*' }
+  const extra = readFields(asked, bounds)
   const checked = asked as Checked // field by field, just now
   const messages = asked['messages'].map((message, index) =>
-    readMessage(message, `messages[${index}]`, limits),
+    readMessage(message, `messages[${index}]`, bounds),
   )
   return {
     stream: checked.stream ?? false,
@@ -63,10 +69,10 @@ export function readCompletionRequest(body: unknown, limits: RequestLimits): Dia
     chat: {
       ...toSampling(checked),
       messages,
-      tools: readTools(asked['tools']),
+      tools: readTools(asked['tools'], bounds),
       toolChoice: readToolChoice(asked['tool_choice']),
       parallelToolCalls: checked.parallel_tool_calls,
-      responseFormat: checked.response_format,
+      responseFormat: readFormat(checked.response_format, bounds),
       logprobs: checked.logprobs,
       topLogprobs: checked.top_logprobs,
       ...(Object.keys(extra).length > 0 ? { extra } : {}),
@@ -82,8 +88,8 @@ function requireConversation({ messages, input, prompt }: Record<string, unknown
   throw new ChatError('invalid-request', text, { param: field })
 }
 
-/** Checks what is understood and gives what is not. */
-function checkFields(asked: Record<string, unknown>): Fields {
+/** Checks what is handled here and gives what is not. */
+function readFields(asked: Record<string, unknown>, bounds: Bounds): Fields {
   const extra: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(asked)) {
     if (Object.hasOwn(checks, name)) {
@@ -94,8 +100,33 @@ function checkFields(asked: Record<string, unknown>): Fields {
       extra[name] = value
     }
   }
+  checkFields(extra, passedFields, bounds)
   return extra
 }
+
+/** What an answer may be made to look like, with the fields that each form has. */
+function readFormat(format: Fields | undefined, bounds: Bounds): Fields | undefined {
+  const { type, ...rest } = format ?? {}
+  switch (type) {
+    case undefined:
+      return undefined
+    case 'text':
+      checkFields(rest, {}, bounds, 'response_format.')
+      return format
+    case 'json_object': // llama.cpp and Together have a schema here
+      checkFields(rest, { schema: isSchema }, bounds, 'response_format.')
+      return format
+    case 'json_schema':
+      checkFields(rest, { json_schema: jsonSchema }, bounds, 'response_format.')
+      return format
+    default:
+      throw wrong('response_format.type', 'one of "text", "json_object", "json_schema"', type)
+  }
+}
+
+const isSchema: Rule = (at, value, { hosts }) => requireLocalSchema(objectAt(at, value), at, hosts)
+
+const jsonSchema = fields({ name: label(64), description: words(), schema: isSchema, strict: flag })
 
 function readStreamOptions(options: unknown): boolean {
   if (options === undefined) return false
@@ -108,7 +139,7 @@ function readStreamOptions(options: unknown): boolean {
   throw new ChatError('invalid-request', text, { param })
 }
 
-function readTools(tools: unknown): readonly ToolSpec[] | undefined {
+function readTools(tools: unknown, bounds: Bounds): readonly ToolSpec[] | undefined {
   if (tools === undefined) return undefined
   if (!Array.isArray(tools)) throw wrong('tools', 'an array', tools)
   if (tools.length > MAX_TOOLS) {
@@ -116,21 +147,25 @@ function readTools(tools: unknown): readonly ToolSpec[] | undefined {
     throw new ChatError('limit-exceeded', text, { param: 'tools' })
   }
   // Some clients always send the field, and some servers refuse an empty one.
-  return tools.length > 0 ? tools.map(readTool) : undefined
+  return tools.length > 0 ? tools.map((tool, index) => readTool(tool, `tools[${index}]`, bounds)) : undefined
 }
 
-/** Reads one tool. Fields beside OpenAI's are notes of the client's own, and left out. */
-function readTool(tool: unknown, index: number): ToolSpec {
-  const at = `tools[${index}]`
-  const { type, function: fn } = fieldsAt(at, tool)
+/** Reads one tool. Fields beside OpenAI's that are known, or pass, are kept apart. */
+function readTool(asked: unknown, at: string, bounds: Bounds): ToolSpec {
+  const { type, function: fn, ...tool } = fieldsAt(at, asked)
   if (type !== 'function') throw wrong(`${at}.type`, '"function"', type)
-  const { name, description, parameters, strict } = fieldsAt(`${at}.function`, fn)
-  return {
+  const { name, description, parameters, strict, ...others } = fieldsAt(`${at}.function`, fn)
+  const spec: ToolSpec = {
     name: nameAt(`${at}.function.name`, name),
     description: maybe(textAt, `${at}.function.description`, description),
     parameters: maybe(objectAt, `${at}.function.parameters`, parameters),
     strict: maybe(switchAt, `${at}.function.strict`, strict),
   }
+  requireLocalSchema(spec.parameters, `${at}.function.parameters`, bounds.hosts)
+  checkFields(tool, toolFields, bounds, `${at}.`)
+  checkFields(others, toolFields, bounds, `${at}.function.`)
+  const plain = Object.keys(tool).length === 0 && Object.keys(others).length === 0
+  return plain ? spec : { ...spec, extra: { tool, function: others } }
 }
 
 function readToolChoice(choice: unknown): ChatRequest['toolChoice'] {
@@ -143,7 +178,10 @@ function readToolChoice(choice: unknown): ChatRequest['toolChoice'] {
     )
   }
   if (choice['type'] !== 'function') throw wrong('tool_choice.type', '"function"', choice['type'])
-  const { name } = fieldsAt('tool_choice.function', choice['function'])
+  const { type: _, function: fn, ...others } = choice
+  const { name, ...more } = fieldsAt('tool_choice.function', fn)
+  for (const other of Object.keys(others)) throw unknownField(`tool_choice.${other}`)
+  for (const other of Object.keys(more)) throw unknownField(`tool_choice.function.${other}`)
   return { name: nameAt('tool_choice.function.name', name) }
 }
 

@@ -80,8 +80,9 @@ function toCall({ id, name, arguments: text, extra }: ToolCall): Fields {
   return { ...extra, id, type: 'function', function: { name, arguments: text } }
 }
 
-function toTool({ name, description, parameters, strict }: ToolSpec): Fields {
-  return { type: 'function', function: defined({ name, description, parameters, strict }) }
+function toTool({ name, description, parameters, strict, extra }: ToolSpec): Fields {
+  const own = defined({ name, description, parameters, strict })
+  return { ...extra?.tool, type: 'function', function: { ...extra?.function, ...own } }
 }
 
 /** The fields that have a value. */

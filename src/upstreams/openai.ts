@@ -1,6 +1,8 @@
 import OpenAI from 'openai'
 import { inBatches } from '../batches.ts'
 import { ChatError } from '../errors.ts'
+import { encodeLargeJson, isLarge } from '../json-write.ts'
+import { pause } from '../pause.ts'
 import type { ChatRequest, Fields, Upstream } from '../types.ts'
 import { readAnswer } from './answer.ts'
 import { type BodyReader, readBody, withBoundedRefusals } from './body.ts'
@@ -146,7 +148,9 @@ async function connect(
     tried.add(JSON.stringify(used))
     const body = api.toParams(request, used)
     try {
-      const response = await client.post(api.path, { body, signal, stream: true }).asResponse()
+      const response = await client
+        .post(api.path, { ...(await toContent(body)), signal, stream: true })
+        .asResponse()
       // Not before: a refusal may repeat what the client wrote, and prove nothing.
       if (lessons) learned.keep(request.model, { ...learned.of(request.model), ...lessons })
       return response
@@ -158,6 +162,19 @@ async function connect(
       lessons = { ...lessons, ...lesson }
     }
   }
+}
+
+interface Content {
+  readonly body: object
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** What is sent. The package would write a large body at once. */
+async function toContent(body: Fields): Promise<Content> {
+  if (!isLarge(body)) return { body }
+  const content = await encodeLargeJson(body)
+  await pause()
+  return { body: content, headers: { 'content-type': 'application/json' } }
 }
 
 function refusalIn(error: unknown): Refusal | undefined {

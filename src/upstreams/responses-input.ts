@@ -25,7 +25,7 @@ export function toInput(messages: readonly ChatMessage[], { instructions }: Mann
 }
 
 /** Fields of a message of Chat Completions that change what it says, and that an item has no place for. */
-const missing = ['name', 'audio', 'function_call', 'tool_calls']
+const missing = ['name', 'audio', 'function_call', 'tool_calls', 'prefix', 'partial']
 
 function toTurn({ content, toolCalls = [], extra }: ChatMessage & { role: 'assistant' }): Fields[] {
   const refusal = extra?.['refusal']

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ChatError } from '../../src/errors.ts'
-import { parseJson, readChatRequest } from '../../src/request.ts'
+import { parseJson } from '../../src/json-parse.ts'
+import { readChatRequest } from '../../src/request.ts'
 
 const canary = 'canary-9f31'
 const limits = { maxMessages: 200 }
@@ -322,7 +323,8 @@ describe('JSON', () => {
     const began = performance.now()
 
     expect(refusal(() => parseJson(nested(131_000))).code).toBe('limit-exceeded')
-    expect(refusal(() => parseJson('['.repeat(262_144))).code).toBe('invalid-json')
+    expect(refusal(() => parseJson('['.repeat(262_144))).code).toBe('limit-exceeded')
+    expect(refusal(() => parseJson(`{"a":${'['.repeat(30)}`)).code).toBe('invalid-json')
     refusal(() => read(parseJson(`[${'[],'.repeat(80_000)}[]]`)))
 
     expect(performance.now() - began).toBeLessThan(2000)

@@ -320,6 +320,7 @@ describe('a request in the words of the Responses API', () => {
     ['previous_response_id', { extra: { previous_response_id: 'resp_1' } }],
     ['web_search_options', { extra: { web_search_options: {} } }],
     ['messages[].name', user({ extra: { name: 'Ada' } })],
+    ['messages[].prefix', said({ role: 'assistant', content: 'So', extra: { prefix: true } })],
     ['messages[].content', user({ content: [{ type: 'other', part: { type: 'hologram' } }] })],
     [
       'messages[].content',
