@@ -4,6 +4,7 @@ import { type Hooks, type Watch, watchReply } from './finished.ts'
 import { chatName, type RequestKey } from './names.ts'
 import { type Reply, startReply } from './reply.ts'
 import type { Report } from './report.ts'
+import type { Signer } from './signing.ts'
 import type { Toolbox } from './tools.ts'
 import type { Ask, Binding, ChatRequest, StartDelta, StreamStore, Upstream } from './types.ts'
 
@@ -19,6 +20,8 @@ export interface RepliesOptions extends Hooks {
   readonly report: Report
   readonly tools?: Toolbox | undefined
   readonly maxSteps?: number | undefined
+  /** Signs calls of tools that run in the client. Default: they have no signature. */
+  readonly signer?: Signer | undefined
   readonly createId: () => string
   readonly now: () => number
 }
@@ -73,7 +76,7 @@ export interface Started {
 /** Keeps count of the replies produced here, and ends them all when `signal` aborts. */
 export function createReplies(options: RepliesOptions): Replies {
   const { upstream, store, maxReplies, maxReplyBytes, totalTimeoutMs, lingerMs, retries } = options
-  const { signal: shutdown, report, onFinish, onEnd, tools, maxSteps, createId, now } = options
+  const { signal: shutdown, report, onFinish, onEnd, tools, maxSteps, signer, createId, now } = options
   const running = new Map<string, Reply>()
   const idlers = new Set<() => void>()
   let starting = 0
@@ -138,6 +141,7 @@ export function createReplies(options: RepliesOptions): Replies {
           tools,
           onToolError: (error) => report(error, { replyId: id }),
           maxSteps,
+          sign: signer && ((call) => signer.sign(call, owner ?? '')),
           now: () => start.createdAt,
           ...told,
         }),

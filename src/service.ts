@@ -10,6 +10,7 @@ import type { Replies, Started } from './replies.ts'
 import { type Opening, peek } from './peek.ts'
 import { replay } from './replay.ts'
 import type { Reply } from './reply.ts'
+import type { Signer } from './signing.ts'
 import { heartbeatFrame } from './sse.ts'
 import {
   type ChatRequest,
@@ -28,6 +29,7 @@ export interface ServiceOptions {
   /** Makes a request of ours of what a client asks: model, limits, instructions, tools. */
   readonly prepare: (chat: DialectRequest['chat']) => ChatRequest
   readonly limits: RequestLimits
+  readonly signer: Signer
   readonly maxBodyBytes: number
   readonly acceptWaitMs: number
   readonly heartbeatMs: number
@@ -40,7 +42,7 @@ export interface ServiceOptions {
 
 /** What every dialect's routes are made of. Each part answers with a reply or throws a `ChatError`. */
 export interface Service {
-  /** Reads the body of a request for an answer. */
+  /** Reads the body of a request for an answer, and verifies the calls that it has results for. */
   read(
     dialect: Dialect,
     request: HttpRequest,
@@ -71,7 +73,7 @@ const LOOK_AGAIN_MS = 250
 
 /** Joins the log of replies and the ways to read it. */
 export function createService(options: ServiceOptions): Service {
-  const { store, replies, prepare, limits, maxBodyBytes, acceptWaitMs, heartbeatMs } = options
+  const { store, replies, prepare, limits, signer, maxBodyBytes, acceptWaitMs, heartbeatMs } = options
 
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
@@ -222,7 +224,10 @@ export function createService(options: ServiceOptions): Service {
 
   return {
     async read(dialect, request, { plainText = false } = {}) {
-      return dialect.readRequest(await readBody(request, { maxBytes: maxBodyBytes, plainText }), limits)
+      const body = await readBody(request, { maxBytes: maxBodyBytes, plainText })
+      const { calls = [], ...asked } = dialect.readRequest(body, limits)
+      await signer.requireIssued(calls, ownerOf(request))
+      return asked
     },
 
     answer(dialect, asked, request) {

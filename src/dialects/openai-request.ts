@@ -13,7 +13,7 @@ import {
 import { ChatError } from '../errors.ts'
 import type { ChatRequest, DialectRequest, Fields, RequestLimits, ToolSpec } from '../types.ts'
 import { fieldsAt, maybe, nameAt, objectAt, switchAt, textAt } from './openai-fields.ts'
-import { readMessage } from './openai-messages.ts'
+import { readMessage, requireCalled } from './openai-messages.ts'
 import { requirePassable, spellings } from './openai-refused.ts'
 
 const MAX_TOOLS = 128
@@ -57,6 +57,7 @@ export function readCompletionRequest(body: unknown, limits: RequestLimits): Dia
   const messages = asked['messages'].map((message, index) =>
     readMessage(message, `messages[${index}]`, limits),
   )
+  requireCalled(messages)
   return {
     stream: checked.stream ?? false,
     usage: readStreamOptions(asked['stream_options']),
