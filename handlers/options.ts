@@ -55,6 +55,8 @@ export interface Options {
   readonly redisUrl: string | undefined
   readonly redisDown: 'fail' | 'degrade'
   readonly redisPrefix: string | undefined
+  /** Signs the calls of tools that run in the client. */
+  readonly signingSecret: string | undefined
   /** Whether leaving the page stops its answer. */
   readonly stopOnPageHide: boolean
 }
@@ -140,6 +142,14 @@ export function readOptions(env: Environment): Options {
     const value = text(name)
     const problem = value && keyProblem(value)
     if (problem) problems.push(`${name} ${problem}`)
+    return value
+  }
+
+  function secret(name: string): string | undefined {
+    const value = text(name)
+    if (value !== undefined && value.length < 16) {
+      problems.push(`${name} must have at least 16 characters; got ${value.length}`)
+    }
     return value
   }
 
@@ -245,6 +255,7 @@ export function readOptions(env: Environment): Options {
     redisUrl: redis('REDIS_URL'),
     redisDown: oneOf('REDIS_DOWN', ['fail', 'degrade']),
     redisPrefix: prefix('REDIS_PREFIX'),
+    signingSecret: secret('SIGNING_SECRET'),
     stopOnPageHide: oneOf('STOP_ON_PAGE_HIDE', ['no', 'yes']) === 'yes',
   }
   if (problems.length > 0) throw new OptionsError(problems)

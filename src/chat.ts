@@ -128,10 +128,7 @@ export async function* streamBatches(
 }
 
 /** The last pieces of the calls that the client runs. */
-async function signatures(
-  { clientCalls }: Turn,
-  { sign }: StreamChatOptions,
-): Promise<readonly ChatDelta[]> {
+async function signatures({ clientCalls }: Turn, { sign }: StreamChatOptions): Promise<readonly ChatDelta[]> {
   if (!sign || clientCalls.length === 0) return []
   return Promise.all(
     clientCalls.map(async (call) => {

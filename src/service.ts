@@ -4,7 +4,8 @@ import { partLost } from './ends.ts'
 import { ChatError } from './errors.ts'
 import { empty, json, readBody, stream, urlOf } from './http.ts'
 import { limitedTo } from './limited.ts'
-import { callerOf, ownerOf, readKey } from './names.ts'
+import { readClient } from './clients.ts'
+import { callerOf, chatName, ownerOf, readKey } from './names.ts'
 import { type DisconnectPolicy, readPolicy } from './policy.ts'
 import type { Replies, Started } from './replies.ts'
 import { type Opening, peek } from './peek.ts'
@@ -78,7 +79,7 @@ export function createService(options: ServiceOptions): Service {
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
     requireStreaming()
-    const { id, fresh, kept, stays, reply } = await start(dialect, asked, request)
+    const { id, fresh, kept, stays, reply, cookie } = await start(dialect, asked, request)
     const leave = reply?.join()
     const settled = reply?.settled
     const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
@@ -88,7 +89,7 @@ export function createService(options: ServiceOptions): Service {
       void leave?.()
       throw error
     })
-    const head = { ...headersOf(id, reply), ...(kept ? {} : notResumable) }
+    const head = { ...headersOf(id, reply), ...cookie, ...(kept ? {} : notResumable) }
     if (deltas[1]?.type === 'error') {
       await batches.return?.()
       limit.lift()
@@ -129,7 +130,7 @@ export function createService(options: ServiceOptions): Service {
 
   /** Answers with the whole answer as one JSON document. */
   async function whole(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
-    const { id, fresh, stays, reply } = await start(dialect, asked, request)
+    const { id, fresh, stays, reply, cookie } = await start(dialect, asked, request)
     const leave = reply?.join()
     const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
     try {
@@ -138,7 +139,7 @@ export function createService(options: ServiceOptions): Service {
       const stopped = new ChatError('cancelled', 'The reply was stopped.')
       const document = answer && dialect.toDocument?.(answer)
       const failure = reply?.failure ?? (error && errorOf(error)) ?? stopped
-      const head = headersOf(id, reply)
+      const head = { ...headersOf(id, reply), ...cookie }
       const result = document ? json(200, document, head) : dialect.refuse(failure, head)
       return reply ? { ...result, settled: reply.settled } : result
     } finally {
@@ -148,17 +149,20 @@ export function createService(options: ServiceOptions): Service {
     }
   }
 
-  /** `stays`: leaving before the answer is not the end of it. */
+  /** `stays`: leaving before the answer is not the end of it. `cookie`: for the client that has to know its secret. */
   async function start(
     dialect: Dialect,
     asked: DialectRequest,
     request: HttpRequest,
-  ): Promise<Started & { readonly stays: boolean }> {
+  ): Promise<Started & { readonly stays: boolean; readonly cookie: Readonly<Record<string, string>> }> {
     const chat = prepare(asked.chat)
     const policy = readPolicy(request, urlOf(request))
-    const key = await readKey(request, asked)
-    if (request.signal.aborted) throw leftEarly()
     const { chatId, continues } = asked
+    // A client comes back to a conversation by a name that others can guess.
+    const client = await readClient(request, { issue: chatId !== undefined })
+    const key = await readKey(request, asked, client)
+    if (request.signal.aborted) throw leftEarly()
+    const { namespace } = client
     const { remainingMs } = request
     const lingerMs = lingerOf(policy, dialect)
     const owner = ownerOf(request)
@@ -169,11 +173,14 @@ export function createService(options: ServiceOptions): Service {
       remainingMs,
       lingerMs,
       chatId,
+      conversation: chatId === undefined ? undefined : namespace && chatName(namespace, chatId),
       continues,
     })
     if (!started.fresh) await requireThere(started.id)
     // Who asked under a key can come back without an id.
-    return { ...started, stays: !started.fresh || key !== undefined || policy === 'continue' }
+    const stays = !started.fresh || key !== undefined || policy === 'continue'
+    const isTold = started.fresh && client.cookie !== undefined
+    return { ...started, stays, cookie: isTold ? { 'set-cookie': client.cookie } : {} }
   }
 
   function lingerOf(policy: DisconnectPolicy | undefined, dialect: Dialect): number {

@@ -59,7 +59,7 @@ export function createSigner(secret: string = randomSecret()): Signer {
         if (ids.has(call.id)) throw repeated(call)
         ids.add(call.id)
       }
-    }
+    },
   }
 }
 

@@ -45,6 +45,7 @@ const defaults: Options = {
   redisDown: 'fail',
   redisPrefix: undefined,
   stopOnPageHide: false,
+  signingSecret: undefined,
 }
 
 function problems(env: Record<string, string>): readonly string[] {
