@@ -30,6 +30,8 @@ export interface ExpressResponse extends Sink {
   on(event: 'close' | 'error', listener: () => void): unknown
   once(event: 'close' | 'drain' | 'finish' | 'socket', listener: () => void): unknown
   setHeader(name: string, value: string): unknown
+  /** Node's: keeps what the app has set before. */
+  appendHeader?(name: string, value: string): unknown
   writeHead(status: number): unknown
   flushHeaders(): void
   end(body?: string): unknown
@@ -192,6 +194,10 @@ function disconnect({ request, response }: Exchange): void {
 
 // One by one: what is given to `writeHead` is on the wire, but not in the `getHeaders()` of serverless-http.
 function writeHead(response: ExpressResponse, status: number, headers: HttpReply['headers']): void {
-  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+  for (const [name, value] of Object.entries(headers)) {
+    // An app may have a cookie of its own.
+    if (name === 'set-cookie' && response.appendHeader) response.appendHeader(name, value)
+    else response.setHeader(name, value)
+  }
   response.writeHead(status)
 }

@@ -8,6 +8,8 @@ export interface FunctionUrlEvent {
   readonly rawPath: string
   readonly rawQueryString?: string | undefined
   readonly headers: Readonly<Record<string, string | undefined>>
+  /** The request's cookies, which are not among its headers. */
+  readonly cookies?: readonly string[] | undefined
   readonly requestContext: {
     readonly http: { readonly method: string; readonly sourceIp?: string | undefined }
   }
@@ -43,7 +45,11 @@ export interface ServeOptions extends LambdaOptions {
   /** `awslambda.HttpResponseStream.from`: puts status and headers before what is written. */
   readonly from: (
     stream: LambdaStream,
-    head: { readonly statusCode: number; readonly headers: Readonly<Record<string, string>> },
+    head: {
+      readonly statusCode: number
+      readonly headers: Readonly<Record<string, string>>
+      readonly cookies?: readonly string[]
+    },
   ) => LambdaStream
 }
 
@@ -94,7 +100,7 @@ export async function serve(handler: Handler, options: ServeOptions): Promise<vo
     const identify = principal && (() => principal(event))
     const asked: Handler = (request) => handler({ ...request, identify })
     const reply = await answerInTime(asked, toRequest(event, over.signal, leftMs - DEADLINE_MARGIN_MS))
-    out = from(stream, { statusCode: reply.status, headers: reply.headers })
+    out = from(stream, toHead(reply))
     // The head leaves with the first write, and is lost without one.
     out.write('')
     await orAborted(writeBody(out, reply.body, over.signal), over.signal)
@@ -106,6 +112,12 @@ export async function serve(handler: Handler, options: ServeOptions): Promise<vo
     // Never destroy(): that ends the runtime's process.
     out.end()
   }
+}
+
+/** A function URL sets cookies by a list of their own, not by a header: AWS Lambda developer guide, "Cookies". */
+function toHead({ status, headers }: HttpReply): Parameters<ServeOptions['from']>[1] {
+  const { 'set-cookie': cookie, ...others } = headers
+  return { statusCode: status, headers: others, ...(cookie === undefined ? {} : { cookies: [cookie] }) }
 }
 
 // Thrown before anything is sent, it reaches whoever invoked the function.
@@ -199,7 +211,8 @@ function orAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
 }
 
 function toRequest(event: FunctionUrlEvent, signal: AbortSignal, remainingMs: number): HttpRequest {
-  const { rawPath, rawQueryString, headers, body, isBase64Encoded } = event
+  const { rawPath, rawQueryString, cookies, body, isBase64Encoded } = event
+  const headers = cookies ? { ...event.headers, cookie: cookies.join('; ') } : event.headers
   const fields = { get: (name: string) => headers[name.toLowerCase()] ?? null }
   return {
     method: event.requestContext.http.method,

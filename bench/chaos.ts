@@ -124,7 +124,11 @@ async function inTurns<Item>(
 /** A server's own line about a reply belongs to its story. */
 function onLine(name: string, line: string): void {
   const id = /"replyId":"([^"]+)"/.exec(line)?.[1]
-  const history = world.histories.findLast(({ readers }) => readers.some(({ replyId }) => replyId === id))
+  // A log has the beginning of an id.
+  const start = id?.replace('…', '')
+  const history = world.histories.findLast(({ readers }) =>
+    readers.some(({ replyId }) => start !== undefined && replyId?.startsWith(start)),
+  )
   if (id !== undefined && history) note(world, history, `${name} logs ${line}`)
 }
 

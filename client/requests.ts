@@ -16,11 +16,14 @@ export interface Requests {
 
 /** Refusals of the service that are about this moment, and about no reply. */
 const MOMENTARY = ['server-shutdown', 'overloaded', 'store-unavailable', 'request-timeout']
+/** What this page, or process, is known by where nobody signs in. */
+let ownSecret: string | undefined
 const TRANSIENT = [408, 425, 429, 502, 503, 504]
 
 /** @throws `TypeError` for an address that is none. */
 export function createRequests(options: AskOptions, { document, location, navigator }: Scope): Requests {
   const { url = '/chat', headers = {}, key = randomKey(), messages, prompt, model } = options
+  const { clientSecret = (ownSecret ??= randomKey()) } = options
   const route = new URL(url, document?.baseURI ?? location?.href)
   route.pathname = route.pathname.replace(/\/$/, '')
   // Once: the service compares what comes again under the same key.
@@ -67,7 +70,12 @@ export function createRequests(options: AskOptions, { document, location, naviga
   }
 
   async function ask(connection: Connection): Promise<Response> {
-    const own = { accept: 'text/event-stream', 'content-type': 'application/json', 'idempotency-key': key }
+    const own = {
+      accept: 'text/event-stream',
+      'content-type': 'application/json',
+      'idempotency-key': key,
+      'x-client-secret': clientSecret,
+    }
     return toStream(connection, await send(connection, route.href, own, { method: 'POST', body }), true)
   }
 

@@ -45,8 +45,16 @@ export interface AskOptions extends FollowOptions {
   readonly model?: string | undefined
   /** Further fields of the request, such as `temperature`. */
   readonly body?: Readonly<Record<string, unknown>> | undefined
-  /** The idempotency key: the same key never asks twice, not even after a reload. Default: 128 random bits. */
+  /**
+   * The idempotency key: the same key never asks twice. After a reload that needs the same `clientSecret` too, unless
+   * the service knows who you are. Default: 128 random bits.
+   */
   readonly key?: string | undefined
+  /**
+   * Tells this client from other anonymous ones, who could guess its keys: 16 to 128 visible ASCII characters. Default:
+   * 128 random bits, the same until the page is reloaded or the process ends.
+   */
+  readonly clientSecret?: string | undefined
   /** Told the reply's id as soon as it is known: whoever keeps it can `resume` after a reload. */
   readonly onId?: ((id: string) => void) | undefined
 }

@@ -7,13 +7,15 @@ import type { ReportContext } from '../src/report.ts'
  * Writes one line of JSON about a failure to stderr. Of its cause only names, codes and statuses: the words of an
  * upstream can repeat a key, and those of a request are a conversation.
  */
-export function logError(error: ChatError, context: ReportContext = {}): void {
+export function logError(error: ChatError, { replyId, ...context }: ReportContext = {}): void {
   const { code } = error
+  const message = withoutQuote(error.message)
   const line = {
     time: new Date().toISOString(),
     level: 'error',
     code,
-    message: withoutQuote(error.message),
+    message: replyId === undefined ? message : message.replaceAll(replyId, shortId(replyId)),
+    ...(replyId === undefined ? {} : { replyId: shortId(replyId) }),
     ...context,
     cause: causes(error),
   }
@@ -25,6 +27,14 @@ export function logFailover({ from, to, error }: FailoverMove): void {
   const { code } = error
   const line = { time: new Date().toISOString(), level: 'warn', code, from, to, cause: causes(error) }
   console.error(JSON.stringify(line))
+}
+
+/**
+ * The beginning of a reply's id: enough to find its other lines. With the whole id an anonymous client can read and stop
+ * the reply, so it is in no log. At most half of a shorter id is shown.
+ */
+function shortId(id: string): string {
+  return `${id.slice(0, Math.min(8, Math.floor(id.length / 2)))}…`
 }
 
 // An upstream that refuses a request may say why by repeating it. The client has the whole sentence.
@@ -47,7 +57,7 @@ export function logReply({
   const line = {
     time: new Date().toISOString(),
     level: 'info',
-    replyId: id,
+    replyId: shortId(id),
     status,
     code: error?.code,
     finishReason,

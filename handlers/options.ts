@@ -60,6 +60,8 @@ export interface Options {
   /** Bytes that the finished replies of one caller may take in Redis. */
   readonly maxStoredBytes: number | undefined
   readonly redisPrefix: string | undefined
+  /** Signs the calls of tools that run in the client. */
+  readonly signingSecret: string | undefined
   /** Whether leaving the page stops its answer. */
   readonly stopOnPageHide: boolean
 }
@@ -145,6 +147,14 @@ export function readOptions(env: Environment): Options {
     const value = text(name)
     const problem = value && keyProblem(value)
     if (problem) problems.push(`${name} ${problem}`)
+    return value
+  }
+
+  function secret(name: string): string | undefined {
+    const value = text(name)
+    if (value !== undefined && value.length < 16) {
+      problems.push(`${name} must have at least 16 characters; got ${value.length}`)
+    }
     return value
   }
 
@@ -262,6 +272,7 @@ export function readOptions(env: Environment): Options {
     redisDown: oneOf('REDIS_DOWN', ['fail', 'degrade']),
     redisPrefix: prefix('REDIS_PREFIX'),
     maxStoredBytes: whole('MAX_STORED_BYTES', 0, 1, 2 ** 40) || undefined,
+    signingSecret: secret('SIGNING_SECRET'),
     stopOnPageHide: oneOf('STOP_ON_PAGE_HIDE', ['no', 'yes']) === 'yes',
   }
   if (problems.length > 0) throw new OptionsError(problems)

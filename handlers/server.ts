@@ -9,6 +9,7 @@ import { type Options, OptionsError, readOptions } from './options.ts'
 import { pageIn } from './page.ts'
 import { openRedis } from './redis.ts'
 import { requireModel } from './require-model.ts'
+import { signingSecretFor } from './signing.ts'
 import { tools } from './tools.ts'
 import { type Wired, wire } from './wire.ts'
 
@@ -75,6 +76,8 @@ async function lead(options: Options, simulator: string | undefined): Promise<vo
   const { workers, drainMs } = options
   // Looked at before, so that one process says that it is in use, and not each of them.
   const address = await tryPort(options)
+  // Workers have the environment of this process: they accept the calls of each other.
+  process.env['SIGNING_SECRET'] = signingSecretFor(options)
   const onReady = (): void => {
     announce(address, `${describe(options, simulator !== undefined)}; ${workers} workers`)
   }

@@ -8,6 +8,7 @@ import { toTheirName } from '../src/upstreams/models.ts'
 import { createOpenAI } from '../src/upstreams/openai.ts'
 import { logError, logFailover, logReply } from './log.ts'
 import type { Options } from './options.ts'
+import { signingSecretFor } from './signing.ts'
 
 export interface Wired {
   readonly handler: Handler
@@ -22,6 +23,7 @@ export function wire(options: Options, more: Partial<HandlerOptions> = {}): Wire
     upstream: upstreamFor(options),
     tools: tools.length > 0 ? tools : undefined,
     store: createMemoryStore({ ttlMs: retentionMs }),
+    signingSecret: signingSecretFor(options),
     onError: logError,
     onEnd: logReply,
     ...more,

@@ -5,6 +5,8 @@ export type CallPiece = Extract<UpstreamDelta, { type: 'tool-call' }>
 
 /** A call with all its pieces, and whether this service answers it. */
 export interface HeardCall extends ToolCall {
+  /** Counted through the whole reply. */
+  readonly index: number
   readonly server: boolean
 }
 

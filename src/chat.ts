@@ -2,8 +2,8 @@ import { batchesOf } from './batches.ts'
 import { ChatError, statusOf, toChatError } from './errors.ts'
 import { tell } from './report.ts'
 import type { Toolbox } from './tools.ts'
-import { createTurn } from './turn.ts'
-import type { ChatDelta, ChatRequest, StartDelta, Upstream, Usage } from './types.ts'
+import { createTurn, type Turn } from './turn.ts'
+import type { ChatDelta, ChatRequest, StartDelta, ToolCall, Upstream, Usage } from './types.ts'
 
 export interface StreamChatOptions {
   readonly upstream: Upstream
@@ -33,6 +33,8 @@ export interface StreamChatOptions {
   readonly onToolError?: ((error: ChatError) => void) | undefined
   /** Told whenever a tool of this service begins to run: from then on asking again would run it again. */
   readonly onToolRun?: (() => void) | undefined
+  /** Signs the calls of `tools` that the client runs, before the end of the reply. Default: they have no signature. */
+  readonly sign?: ((call: ToolCall) => Promise<string>) | undefined
   /** Told what the reply has cost so far, all steps together, whenever the upstream says it of one. */
   readonly onUsage?: ((usage: Usage) => void) | undefined
 }
@@ -91,7 +93,8 @@ export async function* streamBatches(
         const deltas: ChatDelta[] = started ? [] : [start]
         for (const delta of heard) {
           if (delta.type === 'finish') {
-            deltas.push(...turn.finish(delta))
+            const last = turn.finish(delta)
+            deltas.push(...(await signatures(turn, options)), ...last)
             break
           }
           const passed = turn.hear(delta)
@@ -122,6 +125,16 @@ export async function* streamBatches(
     if (signal.aborted) return yield lastDeltas()
     attempt = 0
   }
+}
+
+/** The last pieces of the calls that the client runs. */
+async function signatures({ clientCalls }: Turn, { sign }: StreamChatOptions): Promise<readonly ChatDelta[]> {
+  if (!sign || clientCalls.length === 0) return []
+  return Promise.all(
+    clientCalls.map(async (call) => {
+      return { type: 'tool-call' as const, index: call.index, arguments: '', signature: await sign(call) }
+    }),
+  )
 }
 
 /** The first delta of a reply. */

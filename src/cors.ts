@@ -73,7 +73,8 @@ const preflight = {
 // A page that may ask may say what it likes with it: official clients send headers of their own, and none means anything here.
 function allowedHeaders({ headers }: HttpRequest): Readonly<Record<string, string>> {
   const names = headers.get('access-control-request-headers') ?? ''
-  const known = 'content-type, authorization, last-event-id, idempotency-key, x-on-disconnect'
+  const known =
+    'content-type, authorization, last-event-id, idempotency-key, x-on-disconnect, x-client-secret'
   const asked = /^[\w, -]{1,2000}$/.test(names) ? `, ${names}` : ''
   return { 'access-control-allow-headers': known + asked }
 }

@@ -6,6 +6,7 @@ import type { UsageDelta } from './usage.ts'
 
 /** What became of a reply, without its words. */
 export interface EndedReply {
+  /** With it an anonymous client's reply can be read and stopped: a log should have its beginning alone. */
   readonly id: string
   /** `finished`: whole, as the model says. `cancelled`: somebody stopped it, or nobody read it. `failed`: see `error`. */
   readonly status: 'finished' | 'cancelled' | 'failed'

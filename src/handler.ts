@@ -14,6 +14,7 @@ import { completionRoutes, modelRoutes } from './routes/completions.ts'
 import { uiMessageRoutes } from './routes/ui-messages.ts'
 import { createService } from './service.ts'
 import { createMemoryStore } from './stores/memory.ts'
+import { createSigner } from './signing.ts'
 import { setTimer } from './timer.ts'
 import { createToolbox, type Tool } from './tools.ts'
 import { requireMaxSteps } from './turn.ts'
@@ -89,6 +90,11 @@ export interface HandlerOptions {
   readonly onEnd?: OnEnd | undefined
   /** Told of every failure on our side or the upstream's. Its `cause` can hold words of the conversation. */
   readonly onError?: Report | undefined
+  /**
+   * Signs the calls of tools that run in the client: on `/api/chat` a result is taken only for a call that was issued
+   * with this secret. At least 16 characters, the same on all instances. Default: random, valid for this handler alone.
+   */
+  readonly signingSecret?: string | undefined
   /** Default: 128 random bits, base64url. */
   readonly createId?: (() => string) | undefined
   /** Milliseconds since 1970. */
@@ -112,11 +118,13 @@ export function createHandler(options: HandlerOptions): ChatHandler {
   let closing = false
   const tools = createToolbox(options.tools)
   if (options.maxSteps !== undefined) requireMaxSteps(options.maxSteps)
+  const signer = createSigner(options.signingSecret)
   const limits = {
     maxMessages: options.maxMessages ?? 200,
     imageHosts,
     clientTools: tools?.clientNames,
     passFields: passFieldsOf(options.passFields),
+    serverTools: tools?.serverNames,
   }
   const lingerMs = options.lingerMs ?? 30_000
   const replies = createReplies({
@@ -128,6 +136,7 @@ export function createHandler(options: HandlerOptions): ChatHandler {
     lingerMs,
     retries: options.retries ?? 2,
     tools,
+    signer,
     maxSteps: options.maxSteps,
     signal: options.signal,
     report,
@@ -140,6 +149,7 @@ export function createHandler(options: HandlerOptions): ChatHandler {
     store,
     replies,
     limits,
+    signer,
     prepare: createPrepare({
       ...options,
       models,

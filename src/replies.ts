@@ -1,9 +1,10 @@
 import { startOf, streamBatches, terminalFor } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { type Hooks, type Watch, watchReply } from './finished.ts'
-import { chatName, type RequestKey } from './names.ts'
+import type { RequestKey } from './names.ts'
 import { type Reply, startReply } from './reply.ts'
 import type { Report } from './report.ts'
+import type { Signer } from './signing.ts'
 import type { Toolbox } from './tools.ts'
 import type { Ask, Binding, ChatRequest, StartDelta, StreamStore, Upstream } from './types.ts'
 
@@ -19,6 +20,8 @@ export interface RepliesOptions extends Hooks {
   readonly report: Report
   readonly tools?: Toolbox | undefined
   readonly maxSteps?: number | undefined
+  /** Signs calls of tools that run in the client. Default: they have no signature. */
+  readonly signer?: Signer | undefined
   readonly createId: () => string
   readonly now: () => number
 }
@@ -53,6 +56,8 @@ export interface StartOptions {
   readonly lingerMs?: number | undefined
   /** The client's own name for the conversation. */
   readonly chatId?: string | undefined
+  /** What the conversation is called in the store: `chatName`. Default: it has no name there. */
+  readonly conversation?: string | undefined
   /** The client's id of the message that the answer goes on with. */
   readonly continues?: string | undefined
 }
@@ -73,7 +78,7 @@ export interface Started {
 /** Keeps count of the replies produced here, and ends them all when `signal` aborts. */
 export function createReplies(options: RepliesOptions): Replies {
   const { upstream, store, maxReplies, maxReplyBytes, totalTimeoutMs, lingerMs, retries } = options
-  const { signal: shutdown, report, onFinish, onEnd, tools, maxSteps, createId, now } = options
+  const { signal: shutdown, report, onFinish, onEnd, tools, maxSteps, signer, createId, now } = options
   const running = new Map<string, Reply>()
   const idlers = new Set<() => void>()
   let starting = 0
@@ -138,6 +143,7 @@ export function createReplies(options: RepliesOptions): Replies {
           tools,
           onToolError: (error) => report(error, { replyId: id }),
           maxSteps,
+          sign: signer && ((call) => signer.sign(call, owner ?? '')),
           now: () => start.createdAt,
           ...told,
         }),
@@ -164,7 +170,7 @@ export function createReplies(options: RepliesOptions): Replies {
   ): Promise<ChatError> {
     const { key, start } = entered
     // Nothing was asked: the same request may be another instance's.
-    if (key) await Promise.resolve(store.release(key.name, id)).catch(() => {})
+    await releaseKey(id, key)
     await leaveChat(id, entered)
     const deltas = [start, terminalFor(error)]
     await store.append(id, deltas)
@@ -175,10 +181,10 @@ export function createReplies(options: RepliesOptions): Replies {
   }
 
   // Whoever asks the next question will not come back for an answer that was left: the AI SDK's own stop says no more.
-  async function enterChat(id: string, { owner = '', chatId }: StartOptions): Promise<Binding | undefined> {
-    if (chatId === undefined) return undefined
+  async function enterChat(id: string, { conversation }: StartOptions): Promise<Binding | undefined> {
+    if (conversation === undefined) return undefined
     try {
-      const before = await store.claim(chatName(owner, chatId), { id }, { replace: true })
+      const before = await store.claim(conversation, { id }, { replace: true })
       if (before) await tell(before.id, 'supersede')
       return before
     } catch (error) {
@@ -187,13 +193,12 @@ export function createReplies(options: RepliesOptions): Replies {
     }
   }
 
-  async function leaveChat(id: string, { owner = '', chatId, before }: Entered): Promise<void> {
-    if (chatId === undefined) return
-    const name = chatName(owner, chatId)
+  async function leaveChat(id: string, { conversation, before }: Entered): Promise<void> {
+    if (conversation === undefined) return
     try {
-      await store.release(name, id)
+      await store.release(conversation, id)
       // An older answer that somebody still reads is the newest again.
-      if (before && running.get(before.id)?.over === false) await store.claim(name, before)
+      if (before && running.get(before.id)?.over === false) await store.claim(conversation, before)
     } catch (error) {
       report(toChatError(error), { replyId: id })
     }
@@ -242,9 +247,11 @@ export function createReplies(options: RepliesOptions): Replies {
         await store.discard(id)
         return requireSame(before.id, before.note, key)
       }
+      // Nobody else knows this name yet.
+      if (kept && key?.alias !== undefined) await store.claim(key.alias, { id, note: key.note })
     } catch (error) {
       // A claim may have succeeded all the same: nobody shall be led to a log that is not there.
-      if (key) await Promise.resolve(store.release(key.name, id)).catch(() => {})
+      await releaseKey(id, key)
       await store.discard(id)
       throw error
     }
@@ -254,9 +261,15 @@ export function createReplies(options: RepliesOptions): Replies {
     return { id, fresh: true, kept, reply: produce(id, request, entered) }
   }
 
+  async function releaseKey(id: string, key: RequestKey | undefined): Promise<void> {
+    for (const name of key ? [key.name, key.alias] : []) {
+      if (name !== undefined) await Promise.resolve(store.release(name, id)).catch(() => {})
+    }
+  }
+
   /** Makes room by ending what the same conversation has left behind. */
-  async function makeRoom({ owner = '', chatId }: StartOptions): Promise<void> {
-    const before = chatId === undefined ? undefined : await store.find(chatName(owner, chatId))
+  async function makeRoom({ conversation }: StartOptions): Promise<void> {
+    const before = conversation === undefined ? undefined : await store.find(conversation)
     if (before) await tell(before.id, 'supersede')
     requireRoom()
   }

@@ -4,6 +4,7 @@ import type { ChatError } from './errors.ts'
 export type Report = (error: ChatError, context: ReportContext) => void
 
 export interface ReportContext {
+  /** Whole. With it an anonymous client's reply can be read and stopped: a log should have its beginning alone. */
   readonly replyId?: string
   readonly upstream?: string
 }

@@ -4,12 +4,14 @@ import { partLost } from './ends.ts'
 import { ChatError } from './errors.ts'
 import { empty, json, readBody, stream, urlOf } from './http.ts'
 import { limitedTo } from './limited.ts'
-import { callerOf, ownerOf, readKey } from './names.ts'
+import { readClient } from './clients.ts'
+import { callerOf, chatName, ownerOf, readKey } from './names.ts'
 import { type DisconnectPolicy, readPolicy } from './policy.ts'
 import type { Replies, Started } from './replies.ts'
 import { type Opening, peek } from './peek.ts'
 import { replay } from './replay.ts'
 import type { Reply } from './reply.ts'
+import type { Signer } from './signing.ts'
 import { heartbeatFrame } from './sse.ts'
 import { createStatePoller } from './state-poller.ts'
 import {
@@ -29,6 +31,7 @@ export interface ServiceOptions {
   /** Makes a request of ours of what a client asks: model, limits, instructions, tools. */
   readonly prepare: (chat: DialectRequest['chat']) => ChatRequest
   readonly limits: RequestLimits
+  readonly signer: Signer
   readonly maxBodyBytes: number
   /** JSON values that a body may hold. */
   readonly maxJsonNodes: number
@@ -43,7 +46,7 @@ export interface ServiceOptions {
 
 /** What every dialect's routes are made of. Each part answers with a reply or throws a `ChatError`. */
 export interface Service {
-  /** Reads the body of a request for an answer. */
+  /** Reads the body of a request for an answer, and verifies the calls that it has results for. */
   read(
     dialect: Dialect,
     request: HttpRequest,
@@ -71,13 +74,14 @@ export interface Reading {
 
 /** Joins the log of replies and the ways to read it. */
 export function createService(options: ServiceOptions): Service {
-  const { store, replies, prepare, limits, maxBodyBytes, maxJsonNodes, acceptWaitMs, heartbeatMs } = options
+  const { store, replies, prepare, limits, signer, maxBodyBytes, maxJsonNodes } = options
+  const { acceptWaitMs, heartbeatMs } = options
   const poller = createStatePoller(store)
 
   /** Starts a reply and answers with its stream, or with a status when it fails before its first delta. */
   async function begin(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
     requireStreaming()
-    const { id, fresh, kept, stays, reply } = await start(dialect, asked, request)
+    const { id, fresh, kept, stays, reply, cookie } = await start(dialect, asked, request)
     const leave = reply?.join()
     const settled = reply?.settled
     const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
@@ -87,7 +91,7 @@ export function createService(options: ServiceOptions): Service {
       void leave?.()
       throw error
     })
-    const head = { ...headersOf(id, reply), ...(kept ? {} : notResumable) }
+    const head = { ...headersOf(id, reply), ...cookie, ...(kept ? {} : notResumable) }
     if (deltas[1]?.type === 'error') {
       await batches.return?.()
       limit.lift()
@@ -128,7 +132,7 @@ export function createService(options: ServiceOptions): Service {
 
   /** Answers with the whole answer as one JSON document. */
   async function whole(dialect: Dialect, asked: DialectRequest, request: HttpRequest): Promise<HttpReply> {
-    const { id, fresh, stays, reply } = await start(dialect, asked, request)
+    const { id, fresh, stays, reply, cookie } = await start(dialect, asked, request)
     const leave = reply?.join()
     const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
     try {
@@ -137,7 +141,7 @@ export function createService(options: ServiceOptions): Service {
       const stopped = new ChatError('cancelled', 'The reply was stopped.')
       const document = answer && dialect.toDocument?.(answer)
       const failure = reply?.failure ?? (error && errorOf(error)) ?? stopped
-      const head = headersOf(id, reply)
+      const head = { ...headersOf(id, reply), ...cookie }
       const result = document ? json(200, document, head) : dialect.refuse(failure, head)
       return reply ? { ...result, settled: reply.settled } : result
     } finally {
@@ -147,17 +151,20 @@ export function createService(options: ServiceOptions): Service {
     }
   }
 
-  /** `stays`: leaving before the answer is not the end of it. */
+  /** `stays`: leaving before the answer is not the end of it. `cookie`: for the client that has to know its secret. */
   async function start(
     dialect: Dialect,
     asked: DialectRequest,
     request: HttpRequest,
-  ): Promise<Started & { readonly stays: boolean }> {
+  ): Promise<Started & { readonly stays: boolean; readonly cookie: Readonly<Record<string, string>> }> {
     const chat = prepare(asked.chat)
     const policy = readPolicy(request, urlOf(request))
-    const key = await readKey(request, asked)
-    if (request.signal.aborted) throw leftEarly()
     const { chatId, continues } = asked
+    // A client comes back to a conversation by a name that others can guess.
+    const client = await readClient(request, { issue: chatId !== undefined })
+    const key = await readKey(request, asked, client)
+    if (request.signal.aborted) throw leftEarly()
+    const { namespace } = client
     const { remainingMs } = request
     const lingerMs = lingerOf(policy, dialect)
     const owner = ownerOf(request)
@@ -168,11 +175,14 @@ export function createService(options: ServiceOptions): Service {
       remainingMs,
       lingerMs,
       chatId,
+      conversation: chatId === undefined ? undefined : namespace && chatName(namespace, chatId),
       continues,
     })
     if (!started.fresh) await requireThere(started.id)
     // Who asked under a key can come back without an id.
-    return { ...started, stays: !started.fresh || key !== undefined || policy === 'continue' }
+    const stays = !started.fresh || key !== undefined || policy === 'continue'
+    const isTold = started.fresh && client.cookie !== undefined
+    return { ...started, stays, cookie: isTold ? { 'set-cookie': client.cookie } : {} }
   }
 
   function lingerOf(policy: DisconnectPolicy | undefined, dialect: Dialect): number {
@@ -229,7 +239,10 @@ export function createService(options: ServiceOptions): Service {
   return {
     async read(dialect, request, { plainText = false } = {}) {
       const size = { maxBytes: maxBodyBytes, maxNodes: maxJsonNodes }
-      return dialect.readRequest(await readBody(request, { ...size, plainText }), limits)
+      const body = await readBody(request, { ...size, plainText })
+      const { calls = [], ...asked } = dialect.readRequest(body, limits)
+      await signer.requireIssued(calls, ownerOf(request))
+      return asked
     },
 
     answer(dialect, asked, request) {

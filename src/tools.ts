@@ -60,6 +60,8 @@ export interface Toolbox {
   readonly specs: readonly ToolSpec[]
   /** Names of the tools that run in the client. */
   readonly clientNames: ReadonlySet<string>
+  /** Names of the tools that this service runs. */
+  readonly serverNames: ReadonlySet<string>
   /** Whether this service runs the tool of this name. */
   runs(name: string): boolean
   /** Checks the arguments and runs the tool. What goes wrong is a result too: it never rejects. */
@@ -107,6 +109,7 @@ export function createToolbox(tools: readonly Tool[] | undefined): Toolbox | und
   return {
     specs,
     clientNames: new Set([...names].filter((name) => !checks.has(name))),
+    serverNames: new Set(checks.keys()),
     runs: (name) => checks.has(name),
     async run({ id, name, arguments: text }, { signal, onError, onRun }) {
       try {

@@ -32,6 +32,8 @@ export interface Turn {
   readonly state: 'asking' | 'calling' | 'over'
   /** Whether a tool of this service has run: the whole reply, asked for again, would run it again. */
   readonly ran: boolean
+  /** After `finish`: the whole calls of the step that the client runs with tools of this service. */
+  readonly clientCalls: readonly HeardCall[]
   /** What the steps so far have cost, where the upstream said. */
   usage(): readonly UsageDelta[]
   /** Takes what the model says, other than its `finish`. Gives what is passed on, if anything. */
@@ -125,6 +127,7 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
     request: tools ? { ...offered, ...toolsOfStep(tools) } : offered,
     state: 'asking',
     ran: false,
+    clientCalls: [],
 
     usage: () => sumUsage(spent.values()),
 
@@ -149,6 +152,10 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
     finish(finish) {
       heard = calls.take()
       ours = heard.filter(({ server }) => server)
+      // The arguments of other answers may have been cut: a client does not run such calls.
+      if (finish.reason === 'tool-calls' || finish.reason === 'stop') {
+        turn.clientCalls = heard.filter(({ server, name }) => !server && tools?.clientNames.has(name))
+      }
       if (ours.length === 0) return close(finish)
       if (finish.reason !== 'tool-calls' && finish.reason !== 'stop') {
         return closeWithout('The tool was not run: the answer ended before the call was complete.', finish)

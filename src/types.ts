@@ -35,6 +35,8 @@ export type UpstreamDelta =
       readonly extra?: Fields
       /** In the first piece: this service runs the call itself, a `tool-result` follows. */
       readonly server?: true
+      /** In the last piece of a call that the client runs: proves later that this service issued it. Not of an upstream. */
+      readonly signature?: string
     }
   | { readonly type: 'source'; readonly url: string; readonly title?: string }
   | ({ readonly type: 'usage' } & Usage)
@@ -98,6 +100,18 @@ export interface ToolCall {
   readonly arguments: string
   /** What the vendor wants back with the call, and nobody else understands: Gemini's `extra_content`. */
   readonly extra?: Fields
+}
+
+/** A call with a result in a request, which says that this service issued it. */
+export interface ClaimedCall {
+  readonly id: string
+  readonly name: string
+  /** `canonicalInput` of its arguments. */
+  readonly input: string
+  readonly extra?: Fields | undefined
+  readonly signature: string | undefined
+  /** Where the request names it, as a path. */
+  readonly at: string
 }
 
 /** A call in a whole answer. `result` is there when a tool of this service ran; `isError` when it went wrong. */
@@ -252,6 +266,8 @@ export interface DialectRequest {
   readonly chatId?: string | undefined
   /** The client's id of the message that the answer goes on with, where it is not a message of its own. */
   readonly continues?: string | undefined
+  /** Calls of tools that run in the client, for which the request brings results: to be verified. */
+  readonly calls?: readonly ClaimedCall[] | undefined
 }
 
 export interface RequestLimits {
@@ -263,6 +279,8 @@ export interface RequestLimits {
   readonly passFields?: ReadonlySet<string> | undefined
   /** Tools of this service that run in the client. */
   readonly clientTools?: ReadonlySet<string> | undefined
+  /** Tools that this service runs itself. */
+  readonly serverTools?: ReadonlySet<string> | undefined
 }
 
 /** What a store knows of a reply without reading it. */

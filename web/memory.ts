@@ -1,6 +1,8 @@
-import type { Conversation, Turn } from './conversation.ts'
+import { newId, type Conversation, type Turn } from './conversation.ts'
 
 const PREFIX = 'deltarelay:'
+/** Not a conversation: these are forgotten one day. */
+const SECRET = 'deltarelay-client-secret'
 /** Older conversations are forgotten. */
 const MAX_CONVERSATIONS = 50
 
@@ -32,6 +34,16 @@ export function keep({ id, turns }: Conversation): boolean {
   } catch {
     // The conversation goes on; only a reload would lose it.
     return false
+  }
+}
+
+/** The secret of this browser, for all of its tabs: made when there is none. Undefined when nothing can be kept here. */
+export function secretOf(): string | undefined {
+  try {
+    if (!localStorage.getItem(SECRET)) localStorage.setItem(SECRET, newId())
+    return localStorage.getItem(SECRET) || undefined
+  } catch {
+    return undefined
   }
 }
 

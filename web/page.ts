@@ -4,7 +4,7 @@ import { readConfig } from './config.ts'
 import { compact, newId, toMessages, type Conversation, type Turn } from './conversation.ts'
 import { find, make } from './dom.ts'
 import { judge } from './failure.ts'
-import { idOf, keep, recall } from './memory.ts'
+import { idOf, keep, recall, secretOf } from './memory.ts'
 import { followEnd } from './scroll.ts'
 
 /** How long a stopped reply may take to say its last word; and how long one that has not begun may take to begin. */
@@ -122,7 +122,8 @@ function follow(own: Conversation, turn: Turn, options: Pick<FollowOptions, 'sig
     turn.reply = id
     save(own)
   }
-  return chat({ ...all, messages: toMessages(own.turns), model: turn.model, key: turn.key, onId })
+  const asked = { messages: toMessages(own.turns), model: turn.model, key: turn.key }
+  return chat({ ...all, ...asked, clientSecret: secretOf(), onId })
 }
 
 /** Tells of a connection that is lost for longer than a moment. */

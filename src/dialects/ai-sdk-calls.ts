@@ -1,3 +1,4 @@
+import { isReadable, jsonOf, parseInput } from '../call-input.ts'
 import type { ChatDelta, Fields } from '../types.ts'
 import type { UiCall, UiChunk } from './ai-sdk-chunks.ts'
 
@@ -18,6 +19,9 @@ export interface UiCalls {
   readonly openLength: number
 }
 
+/** What the page is told of a call that it cannot run. */
+export const invalidInput = 'The arguments are not valid JSON.'
+
 interface Call {
   /** As the model said it; results name it. */
   heard: string
@@ -27,6 +31,7 @@ interface Call {
   text: string
   server: boolean
   extra?: Fields
+  signature?: string
   /** `unnamed`: nothing was sent. */
   stage: 'unnamed' | 'open' | 'complete' | 'answered'
 }
@@ -56,13 +61,11 @@ function uiCalls(replyId: string, known: Known): UiCalls {
     return [{ type: 'tool-input-start', toolName: call.name, ...fieldsOf(call) }, ...more(call, call.text)]
   }
 
-  function completeOne(call: Call, problem = 'The arguments are not valid JSON.'): readonly UiChunk[] {
+  function completeOne(call: Call, problem = invalidInput): readonly UiChunk[] {
     if (call.stage !== 'open') return []
     call.stage = 'complete'
     // The page sends it back with the call's result.
-    const metadata =
-      call.extra && isReadable(jsonOf(call.extra)) ? { providerMetadata: { deltarelay: call.extra } } : {}
-    const fields = { toolName: call.name, ...fieldsOf(call), ...metadata }
+    const fields = { toolName: call.name, ...fieldsOf(call), ...metadataOf(call) }
     const { text } = call
     const input = parseInput(text)
     // Nothing reads them again.
@@ -73,13 +76,14 @@ function uiCalls(replyId: string, known: Known): UiCalls {
   }
 
   return {
-    read({ index, id = '', name = '', arguments: text, server = false, extra }) {
+    read({ index, id = '', name = '', arguments: text, server = false, extra, signature }) {
       let call = calls.get(index)
       if (!call)
         calls.set(index, (call = { heard: '', id: '', name: '', text: '', server, stage: 'unnamed' }))
       if (call.stage === 'complete' || call.stage === 'answered') return []
       call.text += text
       if (extra) call.extra = { ...call.extra, ...extra }
+      if (signature !== undefined) call.signature = signature
       if (call.stage === 'open') return more(call, text)
       call.heard ||= id
       call.name = name
@@ -128,31 +132,17 @@ function more({ id }: Call, text: string): readonly UiChunk[] {
   return text === '' ? [] : [{ type: 'tool-input-delta', toolCallId: id, inputTextDelta: text }]
 }
 
-function fieldsOf({ id, server }: Call): UiCall {
-  return { toolCallId: id, ...(server ? { dynamic: true, providerExecuted: true } : {}) }
+function metadataOf({ extra, signature }: Call) {
+  const kept = extra && isReadable(jsonOf(extra)) ? extra : undefined
+  if (!kept && signature === undefined) return {}
+  return { providerMetadata: { deltarelay: { ...kept, ...(signature === undefined ? {} : { signature }) } } }
 }
 
-/** Undefined for what is not JSON. A tool without arguments is often called with none at all. */
-function parseInput(text: string): unknown {
-  if (text.trim() === '') return {}
-  try {
-    const input: unknown = JSON.parse(text)
-    return isReadable(jsonOf(input)) ? input : undefined
-  } catch {
-    return undefined // The caller says so, with the text itself.
-  }
+function fieldsOf({ id, server }: Call): UiCall {
+  return { toolCallId: id, ...(server ? { dynamic: true, providerExecuted: true } : {}) }
 }
 
 function toOutput(result: unknown): unknown {
   const json = jsonOf(result)
   return isReadable(json) ? (result ?? null) : json
-}
-
-function jsonOf(value: unknown): string {
-  return JSON.stringify(value ?? null)
-}
-
-/** The client refuses a frame with keys that could change a prototype: secure-json-parse.ts in @ai-sdk/provider-utils. */
-function isReadable(json: string): boolean {
-  return !json.includes('"__proto__":') && !(json.includes('"constructor":') && json.includes('"prototype":'))
 }

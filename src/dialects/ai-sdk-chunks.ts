@@ -1,4 +1,4 @@
-import type { FinishReason, Usage } from '../types.ts'
+import type { Fields, FinishReason, Usage } from '../types.ts'
 
 /** Which call, and for one that this service runs: that the page need neither know nor run it. */
 export interface UiCall {
@@ -22,9 +22,15 @@ export type UiChunk =
   | { readonly type: 'text-delta' | 'reasoning-delta'; readonly id: string; readonly delta: string }
   | (UiCall & { readonly type: 'tool-input-start'; readonly toolName: string })
   | { readonly type: 'tool-input-delta'; readonly toolCallId: string; readonly inputTextDelta: string }
-  | (UiCall & { readonly type: 'tool-input-available'; readonly toolName: string; readonly input: unknown })
+  | (UiCall & {
+      readonly type: 'tool-input-available'
+      readonly toolName: string
+      readonly input: unknown
+      readonly providerMetadata?: UiCallMetadata
+    })
   | (UiCall & {
       readonly type: 'tool-input-error'
+      readonly providerMetadata?: UiCallMetadata
       readonly toolName: string
       readonly input: string
       readonly errorText: string
@@ -39,6 +45,11 @@ export type UiChunk =
       readonly finishReason: Exclude<FinishReason, 'cancelled'>
       readonly messageMetadata?: UiMetadata
     }
+
+/** What a page sends back with the result of a call: its signature, and what its vendor wants back. */
+export interface UiCallMetadata {
+  readonly deltarelay: Fields
+}
 
 /** What a message of a page knows beside its parts, as `message.metadata`. Milliseconds since 1970. */
 export interface UiMetadata {

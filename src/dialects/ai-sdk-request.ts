@@ -9,7 +9,14 @@ import {
 } from '../checks.ts'
 import { ChatError } from '../errors.ts'
 import { requireImageUrl, requirePublicUrls } from '../images.ts'
-import type { ChatMessage, Content, ContentPart, DialectRequest, RequestLimits } from '../types.ts'
+import type {
+  ChatMessage,
+  ClaimedCall,
+  Content,
+  ContentPart,
+  DialectRequest,
+  RequestLimits,
+} from '../types.ts'
 import { type CalledTool, readCalledTool } from './ai-sdk-tools.ts'
 
 /** A part of a message after its type was seen. */
@@ -21,7 +28,7 @@ const isName = textUpTo(200)
  * Reads what `useChat` sends: `{ id, messages, trigger, messageId, model? }`. Other fields are an app's own and mean
  * nothing here. Of a message its words and images count, and what tools gave that run in the page, with what the
  * model thought before it called them; the rest is left out. So are calls of tools that run here: a page could write
- * any result for them.
+ * any result for them. `calls` of the result are to be verified: a page can write any call, too.
  *
  * @throws `ChatError` that names the field, what it must be and what it was.
  */
@@ -29,8 +36,13 @@ export function readUiRequest(body: unknown, limits: RequestLimits): DialectRequ
   const { id, model, messages, trigger, messageId } = requireObject(body)
   requireMessageList(messages, limits.maxMessages)
   const own = messages.map(requireMessage)
+  const calls: ClaimedCall[] = []
   const conversation = own.flatMap(({ role, parts, at }, index) => {
-    if (role === 'assistant') return readAssistant(parts, at, limits)
+    if (role === 'assistant') {
+      const called = readCalledTools(parts, at, limits)
+      calls.push(...[...called.values()].map(({ claim }) => claim))
+      return readAssistant(parts, called, at, limits)
+    }
     const turns = readUser(parts, at, limits)
     if (turns.length === 0 && index === own.length - 1) throw emptyQuestion(at)
     return turns
@@ -45,6 +57,7 @@ export function readUiRequest(body: unknown, limits: RequestLimits): DialectRequ
     chat: { model: optional('model', model, isName), messages: conversation },
     chatId: optional('id', id, isName),
     continues: trigger === 'regenerate-message' ? undefined : continued(own, messageId),
+    ...(calls.length > 0 ? { calls } : {}),
   }
 }
 
@@ -120,18 +133,31 @@ function readImage(
   return { type: 'image', url: requireImageUrl(url, `${at}.url`, hosts) }
 }
 
+function readCalledTools(
+  parts: readonly Part[],
+  at: string,
+  { clientTools }: RequestLimits,
+): ReadonlyMap<Part, CalledTool> {
+  const called = parts.flatMap((part, index) => {
+    const tool = readCalledTool(part, `${at}.parts[${index}]`, clientTools)
+    return tool ? [[part, tool] as const] : []
+  })
+  return new Map(called)
+}
+
 /** Step by step: what was said, the calls, what they gave. Steps without calls are one turn together. */
 function readAssistant(
   parts: readonly Part[],
+  called: ReadonlyMap<Part, CalledTool>,
   at: string,
-  { clientTools, imageHosts = [] }: RequestLimits,
+  { imageHosts = [] }: RequestLimits,
 ): readonly ChatMessage[] {
   const messages: ChatMessage[] = []
   let said: string[] = []
   for (const step of steps(parts)) {
     const text = step.map((part) => textOf(part)).join('')
     if (text !== '') said.push(text)
-    const calls = step.flatMap((part) => readCalledTool(part, clientTools) ?? [])
+    const calls = step.flatMap((part) => called.get(part) ?? [])
     if (calls.length === 0) continue
     for (const { call } of calls) requirePublicUrls(call.extra, `${at}.parts`, imageHosts)
     const reasoning = step.map((part) => textOf(part, 'reasoning')).join('')

@@ -17,7 +17,12 @@ const understood = new Map([...spellings(names), [folded('function_call'), 'tool
  *
  * @throws `ChatError` that names the field as a path from `at`.
  */
-export function readMessage(message: unknown, at: string, bounds: Bounds): ChatMessage {
+export function readMessage(
+  message: unknown,
+  at: string,
+  bounds: Bounds,
+  serverTools?: ReadonlySet<string>,
+): ChatMessage {
   const { role, content, ...rest } = fieldsAt(at, message)
   switch (role) {
     case 'system':
@@ -29,7 +34,7 @@ export function readMessage(message: unknown, at: string, bounds: Bounds): ChatM
         ...readExtra(rest, at, bounds),
       }
     case 'assistant':
-      return readTurn(content, rest, at, bounds)
+      return requireClientCalls(readTurn(content, rest, at, bounds), at, serverTools)
     case 'tool': {
       const { tool_call_id: id, ...others } = rest
       const toolCallId = idAt(`${at}.tool_call_id`, id)
@@ -47,6 +52,37 @@ export function readMessage(message: unknown, at: string, bounds: Bounds): ChatM
     default:
       throw wrong(`${at}.role`, 'one of "system", "developer", "user", "assistant", "tool"', role)
   }
+}
+
+/**
+ * A result answers a call of an earlier message of the assistant: a model would take any other one for its own.
+ * @throws `ChatError` that names the first result that does not.
+ */
+export function requireCalled(messages: readonly ChatMessage[]): void {
+  const called = new Set<string>()
+  for (const [index, message] of messages.entries()) {
+    if (message.role === 'assistant') for (const { id } of message.toolCalls ?? []) called.add(id)
+    if (message.role !== 'tool' || called.has(message.toolCallId)) continue
+    const param = `messages[${index}].tool_call_id`
+    const got = JSON.stringify(message.toolCallId.slice(0, 60))
+    const text = `\`${param}\` must be the id of a call in the \`tool_calls\` of an earlier assistant message; got ${got}.`
+    throw new ChatError('invalid-request', text, { param })
+  }
+}
+
+// Calls of these tools are never shown to a client, so it cannot have one to send back.
+function requireClientCalls(
+  message: ChatMessage,
+  at: string,
+  serverTools: ReadonlySet<string> | undefined,
+): ChatMessage {
+  const calls = message.role === 'assistant' ? (message.toolCalls ?? []) : []
+  const index = calls.findIndex(({ name }) => serverTools?.has(name))
+  if (index < 0) return message
+  const param = `${at}.tool_calls[${index}].function.name`
+  const name = JSON.stringify(calls[index]?.name)
+  const text = `\`${param}\` must not be ${name}: a tool of that name runs on this server, and a client cannot have called it.`
+  throw new ChatError('invalid-request', text, { param })
 }
 
 function readTurn(content: unknown, fields: Fields, at: string, bounds: Bounds): ChatMessage {

@@ -15,7 +15,7 @@ import { ChatError } from '../errors.ts'
 import type { ChatRequest, DialectRequest, Fields, RequestLimits, ToolSpec } from '../types.ts'
 import { fieldsAt, maybe, nameAt, objectAt, switchAt, textAt } from './openai-fields.ts'
 import { passedFields, toolFields } from './openai-known.ts'
-import { readMessage } from './openai-messages.ts'
+import { readMessage, requireCalled } from './openai-messages.ts'
 import { understoodFields } from './openai-pass.ts'
 import { requirePassable, spellings } from './openai-refused.ts'
 import { type Bounds, checkFields, fields, flag, label, type Rule, words } from './openai-rules.ts'
@@ -61,8 +61,9 @@ export function readCompletionRequest(body: unknown, limits: RequestLimits): Dia
   const extra = readFields(asked, bounds)
   const checked = asked as Checked // field by field, just now
   const messages = asked['messages'].map((message, index) =>
-    readMessage(message, `messages[${index}]`, bounds),
+    readMessage(message, `messages[${index}]`, bounds, limits.serverTools),
   )
+  requireCalled(messages)
   return {
     stream: checked.stream ?? false,
     usage: readStreamOptions(asked['stream_options']),

@@ -2,7 +2,8 @@ import { aiSdk, aiSdkAgain, aiSdkFrom, tailHeader } from '../dialects/ai-sdk.ts'
 import { createChunkIndex } from '../dialects/ai-sdk-index.ts'
 import { ChatError, toChatError } from '../errors.ts'
 import { empty } from '../http.ts'
-import { chatName, ownerOf } from '../names.ts'
+import { readClient } from '../clients.ts'
+import { chatName } from '../names.ts'
 import type { Report } from '../report.ts'
 import type { Call, Route } from '../router.ts'
 import type { Service } from '../service.ts'
@@ -12,6 +13,12 @@ import type { HttpReply, HttpRequest, StreamStore } from '../types.ts'
 export interface UiMessageLog {
   readonly store: StreamStore
   readonly report: Report
+}
+
+/** Which reply is meant: of a conversation, by its name in the store; or one by its own id. */
+interface Meant {
+  readonly replyId: string
+  readonly conversation?: string
 }
 
 /**
@@ -25,14 +32,15 @@ export function uiMessageRoutes(service: Service, { store, report }: UiMessageLo
     return service.answer(aiSdk, await service.read(aiSdk, request, { plainText: true }), request)
   }
 
-  /** The reply that a page means; `bound` when by the name of its conversation. */
-  async function replyOf(
-    id: string,
-    request: HttpRequest,
-  ): Promise<{ readonly replyId: string; readonly bound: boolean } | undefined> {
-    const named = await store.find(chatName(ownerOf(request), id))
-    if (named && (await service.find(named.id, request))) return { replyId: named.id, bound: true }
-    return (await service.find(id, request)) && { replyId: id, bound: false }
+  /** The reply that a page means. The name of another client's conversation is as good as an unknown one. */
+  async function replyOf(id: string, request: HttpRequest): Promise<Meant | undefined> {
+    const { namespace } = await readClient(request)
+    const conversation = namespace && chatName(namespace, id)
+    const named = conversation === undefined ? undefined : await store.find(conversation)
+    if (conversation !== undefined && named && (await service.find(named.id, request))) {
+      return { replyId: named.id, conversation }
+    }
+    return (await service.find(id, request)) && { replyId: id }
   }
 
   async function resume({ request, url, id }: Call): Promise<HttpReply> {
@@ -41,15 +49,15 @@ export function uiMessageRoutes(service: Service, { store, report }: UiMessageLo
     if (startIndex !== undefined) return goOn((await known(found)).replyId, startIndex, request)
     // A page that opens asks whether something is being answered: most often nothing is.
     if (!found) return empty(204)
-    const { replyId, bound } = found
+    const { replyId, conversation } = found
     // What ended while the page was away is told to it once.
-    const onRead = bound ? () => forget(id, replyId, request) : undefined
+    const onRead = conversation === undefined ? undefined : () => forget(conversation, replyId)
     return service.follow(aiSdkAgain, { id: replyId, after: 0, onRead }, request)
   }
 
-  async function forget(chatId: string, replyId: string, request: HttpRequest): Promise<void> {
+  async function forget(conversation: string, replyId: string): Promise<void> {
     try {
-      await store.release(chatName(ownerOf(request), chatId), replyId)
+      await store.release(conversation, replyId)
     } catch (error) {
       report(toChatError(error), { replyId })
     }

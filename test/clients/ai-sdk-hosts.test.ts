@@ -10,7 +10,8 @@ const unavailable = await missingRuntime()
 function question(fields: object = {}, contentType = 'application/json'): Asking {
   const messages = [{ id: 'u1', role: 'user', parts: [{ type: 'text', text: 'Hi? 👋' }] }]
   const body = JSON.stringify({ id: 'a/b ü', messages, trigger: 'submit-message', ...fields })
-  return { method: 'POST', path: '/api/chat', headers: { 'content-type': contentType }, body }
+  const headers = { 'content-type': contentType, 'x-client-secret': 'the-secret-of-the-test-client' }
+  return { method: 'POST', path: '/api/chat', headers, body }
 }
 
 describe.skipIf(unavailable)('the AI SDK gets the same bytes from Express and from Lambda:', () => {

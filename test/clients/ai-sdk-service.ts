@@ -33,13 +33,16 @@ export function createService(): (
   }
 }
 
+/** What a client without a browser's cookies shows, so that it can come back to its chats. */
+export const secretHeaders = { 'x-client-secret': 'the-secret-of-the-test-client' }
+
 /** A chat of one version at this address, with the transport that `useChat` has by itself. */
 export function chatAt(
   [, sdk]: (typeof sdks)[number],
   url: string,
   init: Parameters<typeof createChat>[1] = {},
 ): Chat {
-  const transport = new sdk.DefaultChatTransport({ api: `${url}/api/chat` })
+  const transport = new sdk.DefaultChatTransport({ api: `${url}/api/chat`, headers: secretHeaders })
   return createChat(sdk, { id: 'chat 1/2', transport, ...init })
 }
 

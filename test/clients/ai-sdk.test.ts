@@ -3,7 +3,14 @@ import { describe, expect, test } from 'vitest'
 import { ChatError } from '../../src/errors.ts'
 import type { UpstreamDelta } from '../../src/types.ts'
 import { hel, lo, type Step, stop, until } from '../src/kit.ts'
-import { answer, answerText, chatAt as openChat, createService, partsOf } from './ai-sdk-service.ts'
+import {
+  answer,
+  answerText,
+  chatAt as openChat,
+  createService,
+  partsOf,
+  secretHeaders,
+} from './ai-sdk-service.ts'
 import { type createChat, sdks } from './ai-sdks.ts'
 
 const serve = createService()
@@ -164,7 +171,8 @@ describe.each(sdks)('a chat of %s', (name, sdk) => {
     const resumed = reloaded.resumeStream()
     await until(() => answerText(reloaded) === 'Hel')
 
-    const response = await fetch(`${url}/api/chat/${encodeURIComponent(chat.id)}${path}`, { method })
+    const address = `${url}/api/chat/${encodeURIComponent(chat.id)}${path}`
+    const response = await fetch(address, { method, headers: secretHeaders })
 
     expect(await response.json()).toEqual({ id: answer(chat)?.id, status: 'stopped' })
     await Promise.all([sent, resumed])

@@ -1,6 +1,7 @@
 import OpenAI from 'openai'
 import { describe, expect, test } from 'vitest'
 import type { ChatMessage, UpstreamDelta } from '../../src/types.ts'
+import { createSigner } from '../../src/signing.ts'
 import { createChunkReader } from '../../src/upstreams/chunk.ts'
 import { toCompletionParams } from '../../src/upstreams/completion-params.ts'
 import { mannersAt } from '../../src/upstreams/manners.ts'
@@ -85,14 +86,17 @@ describe('what a vendor signed goes back to it with the call', () => {
 })
 
 test('a page can say nothing else in its place', async () => {
-  const { url, model } = await serve([[stop]], { tools: [{ name: 'weather', schema }] })
+  const signingSecret = 'sixteen characters'
+  const { url, model } = await serve([[stop]], { tools: [{ name: 'weather', schema }], signingSecret })
+  const call = { id: 'c', name: 'weather', arguments: '{}' }
+  const signature = await createSigner(signingSecret).sign(call, '')
   const part = {
     type: 'tool-weather',
     toolCallId: 'c',
     state: 'output-available',
     input: {},
     output: 1,
-    callProviderMetadata: { deltarelay: { function: { name: 'other' }, extra_content: 'text' } },
+    callProviderMetadata: { deltarelay: { signature, function: { name: 'other' }, extra_content: 'text' } },
   }
   const messages = [{ id: 'a', role: 'assistant', parts: [part] }]
 

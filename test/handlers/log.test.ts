@@ -21,7 +21,7 @@ test.each<[string, Error, string]>([
   ['that is very long', withCode('SECRET_'.repeat(10)), 'Error'],
   ['that is none', withCode({ secret: 1 }), 'Error'],
 ])('of a cause it tells a code %s as it should', (_, cause, told) => {
-  logError(new ChatError('upstream-error', 'Failed.', { cause }), { replyId: 'r1' })
+  logError(new ChatError('upstream-error', 'Failed.', { cause }), { replyId: 'Cq3kP0x9ZtV7bN1mL5sD2w' })
 
   expect(lines).toHaveLength(1)
   expect(lines[0]).not.toMatch(/secret/i)
@@ -30,7 +30,7 @@ test.each<[string, Error, string]>([
     level: 'error',
     code: 'upstream-error',
     message: 'Failed.',
-    replyId: 'r1',
+    replyId: 'Cq3kP0x9…',
     cause: [told],
   })
 })
@@ -61,7 +61,7 @@ test.each([
 
 test('of a reply that is over it tells what it cost and how it ended, and none of its words', () => {
   logReply({
-    id: 'r1',
+    id: 'Cq3kP0x9ZtV7bN1mL5sD2w',
     status: 'failed',
     request: { model: 'm', messages: [{ role: 'user', content: 'secret' }] },
     usage: { inputTokens: 1, outputTokens: 2 },
@@ -74,7 +74,7 @@ test('of a reply that is over it tells what it cost and how it ended, and none o
     {
       time: expect.any(String),
       level: 'info',
-      replyId: 'r1',
+      replyId: 'Cq3kP0x9…',
       status: 'failed',
       code: 'upstream-truncated',
       model: 'm',
@@ -85,4 +85,17 @@ test('of a reply that is over it tells what it cost and how it ended, and none o
       durationMs: 3,
     },
   ])
+})
+
+test.each([
+  ['a short id, the half of it', 'reply-1', 'rep…'],
+  ['an id that the message repeats', 'Cq3kP0x9ZtV7bN1mL5sD2w', 'Cq3kP0x9…'],
+])('of %s is logged: never all', (_, replyId, logged) => {
+  logError(new ChatError('internal', `The reply ${replyId} failed.`), { replyId })
+
+  expect(lines[0]).not.toContain(replyId)
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+    message: `The reply ${logged} failed.`,
+    replyId: logged,
+  })
 })

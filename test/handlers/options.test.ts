@@ -48,6 +48,7 @@ const defaults: Options = {
   redisPrefix: undefined,
   maxStoredBytes: undefined,
   stopOnPageHide: false,
+  signingSecret: undefined,
 }
 
 function problems(env: Record<string, string>): readonly string[] {

@@ -4,7 +4,8 @@ import { answers, refusals } from './answers.ts'
 import type { Asking } from './client.ts'
 import { createHosts } from './hosts.ts'
 
-const json = { 'content-type': 'application/json' }
+// With a secret no client gets a random one of its own.
+const json = { 'content-type': 'application/json', 'x-client-secret': 'the-secret-of-the-test-client' }
 const question = [{ role: 'user', content: 'Hi' }]
 const uiQuestion = [{ id: 'u1', role: 'user', parts: [{ type: 'text', text: 'Hi' }] }]
 

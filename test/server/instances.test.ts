@@ -189,12 +189,14 @@ describeRedis('three servers and one Redis', () => {
     const prompt = question('stall;after=5')
     const chat = `chat-${questions}`
     const messages = [{ id: 'm1', role: 'user', parts: [{ type: 'text', text: prompt }] }]
-    const asking: Asking = { ...post({ id: chat, messages, trigger: 'submit-message' }), path: '/api/chat' }
+    const headers = { 'x-client-secret': 'the-secret-of-the-test-client' }
+    const posted: Asking = post({ id: chat, messages, trigger: 'submit-message' }, headers)
+    const asking: Asking = { ...posted, path: '/api/chat' }
     const cut = await readPart(urls[0]!, asking, 4)
 
-    const following = readPart(urls[1]!, { path: `/api/chat/${chat}/stream` })
+    const following = readPart(urls[1]!, { headers, path: `/api/chat/${chat}/stream` })
     await sleep(300)
-    const stopped = await ask(urls[2]!, { method: 'POST', path: `/api/chat/${chat}/stop` })
+    const stopped = await ask(urls[2]!, { headers, method: 'POST', path: `/api/chat/${chat}/stop` })
 
     const whole = await following
     expect(cut.status).toBe(200)
@@ -204,7 +206,7 @@ describeRedis('three servers and one Redis', () => {
     expect(askedOf(prompt)).toHaveLength(1)
     await askedOf(prompt)[0]!.done
     // It has been seen to its end: a page that opens now has nothing to go on with.
-    expect((await ask(urls[0]!, { path: `/api/chat/${chat}/stream` })).status).toBe(204)
+    expect((await ask(urls[0]!, { headers, path: `/api/chat/${chat}/stream` })).status).toBe(204)
   })
 
   test('a server that is told to end lets its answer end first, for readers elsewhere too', async () => {

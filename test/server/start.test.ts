@@ -32,7 +32,7 @@ test('without a key the simulated model answers, and the one line on stdout says
     `deltarelay is listening on ${url} (simulated model: set OPENAI_API_KEY or OPENAI_BASE_URL for a real one)\n`,
   )
   expect(server.stderr).toMatch(
-    /^\{"time":"[^"]+","level":"info","replyId":"[^"]+","status":"finished",.*\}\n$/,
+    /^\{"time":"[^"]+","level":"info","replyId":"[\w-]{8}…","status":"finished",.*\}\n$/,
   )
   expect(await response.json()).toMatchObject({ model: 'simulator', finishReason: 'stop' })
   expect(page).toContain('&#34;simulated&#34;:true')

@@ -8,8 +8,10 @@ import { type ChatDelta, isTerminal, type StreamStore, type Upstream } from '../
 import { deltasIn, hel, http, lo, script, type Step, stop, textOf, until } from './kit.ts'
 
 const post = http('/chat', { body: { prompt: 'hi' } })
+const sameClient = { headers: { 'x-client-secret': 'the-secret-of-the-test-client' } }
 const chat = (id = 'c') =>
   http('/api/chat', {
+    ...sameClient,
     body: { id, messages: [{ id: 'u', role: 'user', parts: [{ type: 'text', text: 'Hi' }] }] },
   })
 
@@ -255,7 +257,7 @@ describe('the next question of a conversation', () => {
     const first = textOf(await handler(chat()))
     await textOf(await handler(chat()))
 
-    const again = await handler(http('/api/chat/c/stream'))
+    const again = await handler(http('/api/chat/c/stream', sameClient))
 
     expect(again.status).toBe(200)
     scripted.release()

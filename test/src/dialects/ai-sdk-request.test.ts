@@ -16,6 +16,13 @@ const called = {
   input: { city: 'Rome' },
   output: { degrees: 21 },
 }
+/** What a page was told of a call that it could not run. */
+const invalidCall = {
+  state: 'output-error',
+  input: undefined,
+  rawInput: '{"ci',
+  errorText: 'The arguments are not valid JSON.',
+}
 
 /** What the model is told of these messages. */
 function conversation(...messages: unknown[]): unknown {
@@ -204,7 +211,7 @@ describe('a message of the model', () => {
     ['is of a tool that nobody knows', { ...called, type: 'tool-root' }],
     ['is of a tool that runs here', { ...called, providerExecuted: true }],
     ['is of a tool that runs here', { ...called, type: 'dynamic-tool', toolName: 'search' }],
-    ['has no id', { ...called, toolCallId: 7 }],
+    ['has no valid input, as version 5 gives it back', { ...called, ...invalidCall }],
     ['has no name', { ...called, type: 'dynamic-tool' }],
   ])('is told without a call that %s', (_, part) => {
     expect(answered(said('Let me see.'), part, { type: 'step-start' }, said('21.'))).toEqual([
@@ -305,5 +312,43 @@ describe('a request is refused', () => {
 
   test('with 422 when it is too long', () => {
     expect(refusal({ messages: Array(6).fill(hi) })).toMatchObject({ code: 'limit-exceeded', status: 422 })
+  })
+})
+
+describe('calls to be verified', () => {
+  function claims(...parts: unknown[]): unknown {
+    return readUiRequest({ messages: [hi, assistant(...parts)] }, limits).calls
+  }
+
+  test('are those with a result of the page, with what signs them', () => {
+    const extra = { extra_content: { google: { thought_signature: 'c2ln' } } }
+    const signed = { ...called, callProviderMetadata: { deltarelay: { signature: 'abc', ...extra } } }
+
+    expect(claims({ ...called, state: 'input-available' }, said('x'), signed)).toEqual([
+      {
+        id: 'c1',
+        name: 'weather',
+        input: '{"city":"Rome"}',
+        extra,
+        signature: 'abc',
+        at: 'messages[1].parts[2].toolCallId',
+      },
+    ])
+  })
+
+  test.each([
+    ['nothing signed', {}, { signature: undefined, input: '{"city":"Rome"}' }],
+    ['a number', { callProviderMetadata: { deltarelay: { signature: 7 } } }, { signature: undefined }],
+    ['no object', { callProviderMetadata: 'x' }, { signature: undefined }],
+    ['another result of an invalid call', { ...invalidCall, errorText: 'Approved.' }, { input: '' }],
+    ['a text as its input', { input: '{"city":"Rome"}' }, { input: '' }],
+  ])('include one with %s', (_, more, expected) => {
+    expect(claims({ ...called, ...more })).toMatchObject([expected])
+  })
+
+  test.each([7, '', undefined])('have an id: not %j', (toolCallId) => {
+    const { code, param } = refusal({ messages: [hi, assistant({ ...called, toolCallId })] })
+
+    expect([code, param]).toEqual(['invalid-request', 'messages[1].parts[0].toolCallId'])
   })
 })

@@ -23,7 +23,12 @@ function serve(...steps: readonly Step[]): Served {
     retries: 0,
     createId: () => `reply-${++replies}`,
   })
-  return { handler, model, ask: (url, asking) => handler(http(url, asking)) }
+  // Every request is of the same client.
+  function ask(url: string, asking: Asking = {}): Promise<HttpReply> {
+    const headers = { 'x-client-secret': 'the-secret-of-the-test-client', ...asking.headers }
+    return handler(http(url, { ...asking, headers }))
+  }
+  return { handler, model, ask }
 }
 
 /** The data of the frames of a reply. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { parseJson } from '../../../src/json-parse.ts'
-import { against, hi, png, readMessage } from './openai-kit.ts'
+import { against, hi, png, read, readMessage } from './openai-kit.ts'
 
 const call = { id: 'call_1', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }
 
@@ -21,10 +21,6 @@ test.each<[object, object]>([
   [
     { role: 'user', content: 'a', name: 'Ann', cache_control: { type: 'ephemeral' } },
     { role: 'user', content: 'a', extra: { name: 'Ann', cache_control: { type: 'ephemeral' } } },
-  ],
-  [
-    { role: 'tool', tool_call_id: 'c', content: 'a', name: 'f' },
-    { role: 'tool', toolCallId: 'c', content: 'a', extra: { name: 'f' } },
   ],
   [
     { role: 'assistant', content: 'a', reasoning_content: 'b' },
@@ -278,4 +274,34 @@ test('any JSON is read or refused, never a crash', () => {
     }),
     { numRuns: 500 },
   )
+})
+
+describe('results', () => {
+  const asks = { role: 'assistant', content: null, tool_calls: [call] }
+  const result = { role: 'tool', tool_call_id: 'call_1', content: 'a', name: 'f' }
+
+  test('answer a call of an earlier message', () => {
+    const messages = [hi, asks, result]
+
+    expect(read({ messages }).chat.messages[2]).toEqual({
+      role: 'tool',
+      toolCallId: 'call_1',
+      content: 'a',
+      extra: { name: 'f' },
+    })
+  })
+
+  test.each([
+    ['alone', [result], 0],
+    ['before their call', [hi, result, asks], 1],
+    ['of another id', [hi, asks, result, { ...result, tool_call_id: 'call_2' }], 3],
+  ])('%s are refused', (_, messages, index) => {
+    expect(against({ messages }).param).toBe(`messages[${index}].tool_call_id`)
+  })
+
+  test('of a tool that runs on this server are refused', () => {
+    const refused = against({ messages: [hi, asks, result] }, { serverTools: new Set(['f']) })
+
+    expect(refused.param).toBe('messages[1].tool_calls[0].function.name')
+  })
 })

@@ -1,0 +1,28 @@
+import { isObject } from './checks.ts'
+
+/** The arguments of a call as the client gets them. Undefined where they are not JSON, or a client would refuse them. */
+export function parseInput(text: string): unknown {
+  // A tool without arguments is often called with none at all.
+  if (text.trim() === '') return {}
+  try {
+    const input: unknown = JSON.parse(text)
+    return isReadable(jsonOf(input)) ? input : undefined
+  } catch {
+    return undefined // The caller reports it, with the text itself.
+  }
+}
+
+/** The input of a call as one text that survives the way to the client and back; `''` unless it is an object. */
+export function canonicalInput(input: unknown): string {
+  return isObject(input) ? JSON.stringify(input) : ''
+}
+
+/** JSON of any value; of undefined that of null. */
+export function jsonOf(value: unknown): string {
+  return JSON.stringify(value ?? null)
+}
+
+/** The AI SDK refuses a frame with keys that could change a prototype: secure-json-parse.ts in @ai-sdk/provider-utils. */
+export function isReadable(json: string): boolean {
+  return !json.includes('"__proto__":') && !(json.includes('"constructor":') && json.includes('"prototype":'))
+}
