@@ -17,7 +17,7 @@ const THAWED_ANSWER_MS = 2000
  */
 export interface RedisSettings extends Pick<
   Options,
-  'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs' | 'totalTimeoutMs'
+  'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs' | 'totalTimeoutMs' | 'maxMemoryBytes'
 > {
   readonly redisUrl: string
   readonly freezes: boolean
@@ -33,11 +33,13 @@ export function openRedis({
   redisDown,
   redisPrefix,
   totalTimeoutMs,
+  maxMemoryBytes,
   ...clocks
 }: RedisSettings): RedisStore {
   const link = laterLink(connect(redisUrl, freezes), freezes)
   return createRedisStore(link, {
     ...clocks,
+    maxBytes: maxMemoryBytes,
     down: redisDown,
     prefix: redisPrefix,
     namesMs: Math.max(NAMES_MS, totalTimeoutMs),

@@ -33,6 +33,8 @@ export interface StreamChatOptions {
   readonly onToolError?: ((error: ChatError) => void) | undefined
   /** Told whenever a tool of this service begins to run: from then on asking again would run it again. */
   readonly onToolRun?: (() => void) | undefined
+  /** Receives how many bytes more of memory the answer takes here, beside its deltas. */
+  readonly onHold?: ((bytes: number) => void) | undefined
   /** Told what the reply has cost so far, all steps together, whenever the upstream says it of one. */
   readonly onUsage?: ((usage: Usage) => void) | undefined
 }

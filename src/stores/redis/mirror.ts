@@ -1,6 +1,7 @@
+import { type Budget, outOfMemory } from '../../budget.ts'
 import { partLost } from '../../ends.ts'
 import { ChatError } from '../../errors.ts'
-import { createLog, extend, fail, lengthOf, type Log } from '../../log.ts'
+import { createLog, cut, extend, fail, forget, lengthOf, type Log } from '../../log.ts'
 import type { Commands, RedisLink } from './commands.ts'
 
 export interface MirrorOptions {
@@ -10,6 +11,7 @@ export interface MirrorOptions {
   readonly commands: Commands
   readonly subscribe: RedisLink['subscribe']
   readonly leaseMs: number
+  readonly budget: Budget
   /** Runs once, when it follows no more. */
   readonly onEnd: () => void
 }
@@ -31,10 +33,12 @@ const RETRY_MS = 250
 
 /**
  * Follows a reply from Redis until it is sealed, lost, or read no more. Its readers are told: `not-found` or `gone` when
- * it is not there, `store-unavailable` when Redis could not be reached for a lease.
+ * it is not there, `store-unavailable` when Redis could not be reached for a lease, `overloaded` when there is no memory
+ * for it any more.
  */
-export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }: MirrorOptions): Mirror {
-  const log = createLog(after)
+export function createMirror(options: MirrorOptions): Mirror {
+  const { id, after, commands, subscribe, leaseMs, budget, onEnd } = options
+  const log = createLog(after, budget.open({ onOverload: drop, copy: true }))
   let readers = 0
   let over = false
   let rung = false
@@ -138,7 +142,14 @@ export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }:
     over = true
     wake()
     unsubscribe?.()
+    forget(log)
     onEnd()
+  }
+
+  /** Ends it because the memory is needed. Its readers can resume: the log is in Redis. */
+  function drop(): void {
+    cut(log, outOfMemory('The copy of this reply was dropped'))
+    end()
   }
 
   return {

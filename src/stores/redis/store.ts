@@ -1,6 +1,7 @@
+import { type Budget, createBudget, outOfMemory } from '../../budget.ts'
 import { gone, stopped } from '../../ends.ts'
 import { ChatError } from '../../errors.ts'
-import { createLog, extend, lengthOf, type Log, readLog, terminalOf } from '../../log.ts'
+import { createLog, cut, extend, forget, lengthOf, type Log, readLog, terminalOf } from '../../log.ts'
 import { toBase64Url } from '../../names.ts'
 import type { Ask, ChatDelta, CreateOptions, ReplyState, StreamStore } from '../../types.ts'
 import { createCommands, type RedisLink } from './commands.ts'
@@ -26,6 +27,13 @@ export interface RedisStoreOptions {
    * first readers alone (`degrade`). Default `fail`.
    */
   readonly down?: 'fail' | 'degrade' | undefined
+  /**
+   * Bytes of memory that replies may take in this process: those that are produced here, and copies of others for their
+   * readers here. Before that, new replies and new copies are refused; see `Budget`. Default 67108864 (64 MiB).
+   */
+  readonly maxBytes?: number | undefined
+  /** Counts the memory, in place of `maxBytes`: for several stores in one process. */
+  readonly budget?: Budget | undefined
 }
 
 export interface RedisStore extends StreamStore {
@@ -54,7 +62,7 @@ const UNKEPT_MS = 60_000
  */
 export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {}): RedisStore {
   const { retentionMs = 600_000, leaseMs = 15_000, prefix = 'deltarelay', down = 'fail' } = options
-  const { namesMs = 3_600_000, writesLate } = options
+  const { namesMs = 3_600_000, writesLate, maxBytes, budget = createBudget({ maxBytes }) } = options
   const instance = toBase64Url(crypto.getRandomValues(new Uint8Array(9)))
   const commands = createCommands({
     link,
@@ -88,8 +96,9 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     }
   }
 
-  function write(id: string, { owner = '', start, onAsk = () => {} }: CreateOptions): void {
-    const log = createLog()
+  function write(id: string, options: CreateOptions): void {
+    const { owner = '', caller, start, onAsk = () => {}, onOverload } = options
+    const log = createLog(0, budget.open({ caller, onOverload }))
     const onDone = (): void => done(id)
     const uplink = createUplink({ id, log, start, commands, leaseMs, writesLate, onAsk, onDone })
     written.set(id, { log, owner, onAsk, uplink })
@@ -98,7 +107,10 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   }
 
   function done(id: string): void {
+    const log = written.get(id)?.log
     written.delete(id)
+    if (log?.account?.overloaded) cut(log, outOfMemory('A part of the reply was dropped'))
+    if (log) forget(log)
     if (written.size > 0) return
     clearInterval(ticking)
     ticking = undefined
@@ -107,19 +119,27 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   function forgetUnkept(): void {
     const now = performance.now()
     for (const [id, { log, since }] of unkept) {
-      if (log.sealed && now - since > UNKEPT_MS) unkept.delete(id)
+      if (log.sealed && now - since > UNKEPT_MS) dropUnkept(id)
     }
+  }
+
+  function dropUnkept(id: string): void {
+    const log = unkept.get(id)?.log
+    unkept.delete(id)
+    if (log) forget(log)
   }
 
   /** A mirror that has what a reader asks for. One that begins later goes on for those who have it. */
   function mirrorOf(id: string, after: number): Mirror {
     const known = mirrors.get(id)
     if (known && known.log.base <= after) return known
+    // Refused before it takes anything; those that are there go on.
+    if (!budget.fits(0)) throw outOfMemory('This reply cannot be read here')
     const { subscribe } = link
     const onEnd = (): void => {
       if (mirrors.get(id) === mirror) mirrors.delete(id)
     }
-    const mirror = createMirror({ id, after, commands, subscribe, leaseMs, onEnd })
+    const mirror = createMirror({ id, after, commands, subscribe, leaseMs, budget, onEnd })
     mirrors.set(id, mirror)
     return mirror
   }
@@ -139,6 +159,7 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   }
 
   return {
+    budget,
     leaseMs,
 
     async create(id, options = {}) {
@@ -149,7 +170,9 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
       } catch (error) {
         if (error instanceof ChatError) throw error
         if (down === 'fail') throw unavailable(error)
-        unkept.set(id, { log: createLog(), owner: options.owner ?? '', since: performance.now() })
+        const { caller, onOverload } = options
+        const log = createLog(0, budget.open({ caller, onOverload }))
+        unkept.set(id, { log, owner: options.owner ?? '', since: performance.now() })
         return false
       }
       write(id, options)
@@ -158,7 +181,7 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
     async discard(id) {
       done(id)
-      unkept.delete(id)
+      dropUnkept(id)
       // What cannot be deleted now expires, like every log whose producer is gone.
       await commands.discard(id).catch(() => {})
     },
@@ -170,6 +193,10 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
       if (!here) return ended(commands.look(id, false))
       if (here.sealed) return terminalOf(here)
       extend(here, deltas)
+      if (here.sealed) {
+        if (here.account?.overloaded) cut(here, outOfMemory('A part of the reply was dropped'))
+        here.account?.finish(() => dropUnkept(id))
+      }
       return undefined
     },
 
