@@ -4,11 +4,18 @@ import type { ChatDelta } from './types.ts'
 
 /** An object with two fields, its place in an array, and the header of its string. */
 const DELTA_BYTES = 72
+/** The further fields of a tool call. */
+const CALL_BYTES = 56
 const STRING_BYTES = 24
 const NUMBER_BYTES = 16
 const OBJECT_BYTES = 56
-const FIELD_BYTES = 24
+/** A field of an object; one whose name is new has a shape and a name of its own. */
+const FIELD_BYTES = 8
+const NAME_BYTES = 96
 const SLOT_BYTES = 8
+
+/** A text that is longer is looked at, because that takes little beside everything else that is done with it. */
+const SHORT = 256
 
 /** Whether V8 needs two bytes for each character of a text. */
 export function isWide(text: string): boolean {
@@ -16,15 +23,24 @@ export function isWide(text: string): boolean {
 }
 
 /**
- * Bytes of memory that a delta takes as an object. A text counts two bytes per character, because looking at each
- * character of each delta would take longer than all the rest; packing counts exactly.
+ * Bytes of the characters of a text. A short one counts two for each: to look at the characters of every delta would
+ * take longer than to count it. Packing counts exactly.
  */
+function widthOf(text: string): number {
+  return text.length > SHORT && !isWide(text) ? text.length : 2 * text.length
+}
+
+/** Bytes of memory that a delta takes as an object. */
 export function bytesOf(delta: ChatDelta): number {
   switch (delta.type) {
     case 'text':
     case 'reasoning':
     case 'refusal':
-      if (!delta.logprobs) return DELTA_BYTES + 2 * delta.text.length
+      if (delta.logprobs) break
+      return DELTA_BYTES + widthOf(delta.text)
+    case 'tool-call':
+      if (delta.extra || delta.id !== undefined) break
+      return DELTA_BYTES + CALL_BYTES + widthOf(delta.arguments)
   }
   return SLOT_BYTES + bytesOfValue(delta)
 }
@@ -36,15 +52,14 @@ export function bytesOfAll(deltas: readonly ChatDelta[]): number {
   return bytes
 }
 
-/**
- * Bytes of memory that a value made of JSON takes, at most: every text counts two bytes per character. It does not
- * recurse, so that depth is no problem.
- */
+/** Bytes of memory that a value made of JSON takes, rather more than less. It does not recurse, however deep the value. */
 export function bytesOfValue(value: unknown): number {
   const left: unknown[] = [value]
+  const names = new Set<string>()
   let bytes = 0
-  for (let next = left.pop(); left.length > 0 || next !== undefined; next = left.pop()) {
-    if (typeof next === 'string') bytes += STRING_BYTES + 2 * next.length
+  while (left.length > 0) {
+    const next = left.pop()
+    if (typeof next === 'string') bytes += STRING_BYTES + widthOf(next)
     else if (typeof next === 'number') bytes += NUMBER_BYTES
     else if (Array.isArray(next)) {
       bytes += OBJECT_BYTES + SLOT_BYTES * next.length
@@ -52,7 +67,9 @@ export function bytesOfValue(value: unknown): number {
     } else if (typeof next === 'object' && next !== null) {
       bytes += OBJECT_BYTES
       for (const [name, field] of Object.entries(next)) {
-        bytes += FIELD_BYTES + 2 * name.length
+        bytes += FIELD_BYTES
+        if (!names.has(name)) bytes += NAME_BYTES + 2 * name.length
+        names.add(name)
         left.push(field)
       }
     }

@@ -1,4 +1,4 @@
-import { bytesOf, isWide } from './memory.ts'
+import { bytesOfAll, isWide } from './memory.ts'
 import type { ChatDelta } from './types.ts'
 
 /** Deltas of the past, in little room. */
@@ -28,21 +28,13 @@ export function pack(deltas: readonly ChatDelta[]): Packed {
 }
 
 /** The objects and headers of a packed block, beside its text and lengths. */
-const PACKED_BYTES = 320
+const PACKED_BYTES = 720
 
 /** Bytes of memory that packed deltas take. */
 export function bytesOfPacked(packed: Packed): number {
-  if ('lengths' in packed) return PACKED_BYTES + packed.lengths.byteLength + widthOf(packed.text)
-  let bytes = 0
-  for (const delta of packed) {
-    bytes += bytesOf(delta)
-    if ('text' in delta) bytes -= 2 * delta.text.length - widthOf(delta.text)
-  }
-  return bytes
-}
-
-function widthOf(text: string): number {
-  return text.length * (isWide(text) ? 2 : 1)
+  if (!('lengths' in packed)) return bytesOfAll(packed)
+  const { text, lengths } = packed
+  return PACKED_BYTES + lengths.byteLength + text.length * (isWide(text) ? 2 : 1)
 }
 
 /** The deltas as they were. */
