@@ -1,7 +1,7 @@
 import { ChatError } from './errors.ts'
 
 export interface BudgetOptions {
-  /** Bytes that all replies may take together. Default 64 MiB. */
+  /** Bytes that all replies may take together. Default 128 MiB. */
   readonly maxBytes?: number | undefined
   /** Milliseconds, from any origin. */
   readonly now?: (() => number) | undefined
@@ -61,7 +61,7 @@ export interface Budget {
   open(options?: AccountOptions): Account
 }
 
-const DEFAULT_BYTES = 64 * 1024 * 1024
+const DEFAULT_BYTES = 128 * 1024 * 1024
 /** The part of the budget that is kept for the growth of what runs. */
 const HEADROOM = 1 / 4
 /** The part that the finished replies of one caller may have before they are the first to be forgotten. */

@@ -32,7 +32,7 @@ export interface HandlerOptions {
   readonly systemPrompt?: string | undefined
   /**
    * Where replies are kept, and what bounds their memory. Default: `createMemoryStore()`, where all of them together
-   * may take 64 MiB.
+   * may take 128 MiB.
    */
   readonly store?: StreamStore | undefined
   /** Tokens one answer may have: lowers what a request asks for, and holds where it asks for nothing. */

@@ -1,3 +1,4 @@
+import { createText, type GrowingText } from '../text.ts'
 import type { ChatDelta, Fields } from '../types.ts'
 import type { UiCall, UiChunk } from './ai-sdk-chunks.ts'
 
@@ -19,7 +20,7 @@ interface Call {
   /** As the page knows it: one of its own. */
   id: string
   name: string
-  text: string
+  readonly text: GrowingText
   server: boolean
   extra?: Fields
   /** `unnamed`: nothing was sent. */
@@ -40,7 +41,10 @@ export function createUiCalls(replyId: string): UiCalls {
       else waiting.set(id, [call])
     }
     call.stage = 'open'
-    return [{ type: 'tool-input-start', toolName: call.name, ...fieldsOf(call) }, ...more(call, call.text)]
+    return [
+      { type: 'tool-input-start', toolName: call.name, ...fieldsOf(call) },
+      ...more(call, call.text.whole()),
+    ]
   }
 
   function completeOne(call: Call, problem = 'The arguments are not valid JSON.'): readonly UiChunk[] {
@@ -50,18 +54,22 @@ export function createUiCalls(replyId: string): UiCalls {
     const metadata =
       call.extra && isReadable(jsonOf(call.extra)) ? { providerMetadata: { deltarelay: call.extra } } : {}
     const fields = { toolName: call.name, ...fieldsOf(call), ...metadata }
-    const input = parseInput(call.text)
+    const text = call.text.whole()
+    const input = parseInput(text)
     if (input !== undefined) return [{ type: 'tool-input-available', input, ...fields }]
-    return [{ type: 'tool-input-error', input: call.text, errorText: problem, ...fields }]
+    return [{ type: 'tool-input-error', input: text, errorText: problem, ...fields }]
   }
 
   return {
     read({ index, id = '', name = '', arguments: text, server = false, extra }) {
       let call = calls.get(index)
       if (!call)
-        calls.set(index, (call = { heard: '', id: '', name: '', text: '', server, stage: 'unnamed' }))
+        calls.set(
+          index,
+          (call = { heard: '', id: '', name: '', text: createText(), server, stage: 'unnamed' }),
+        )
       if (call.stage === 'complete' || call.stage === 'answered') return []
-      call.text += text
+      call.text.add(text)
       if (extra) call.extra = { ...call.extra, ...extra }
       if (call.stage === 'open') return more(call, text)
       call.heard ||= id

@@ -18,7 +18,7 @@ export interface MemoryStoreOptions {
   readonly ttlMs?: number | undefined
   /**
    * Bytes of memory that all replies may take, running and finished ones together. Before that, new replies are
-   * refused and finished ones are forgotten early; see `Budget`. Default 67108864 (64 MiB).
+   * refused and finished ones are forgotten early; see `Budget`. Default 134217728 (128 MiB).
    */
   readonly maxBytes?: number | undefined
   /** Counts the memory, in place of `maxBytes`: for several stores in one process. */

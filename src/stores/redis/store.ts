@@ -29,7 +29,7 @@ export interface RedisStoreOptions {
   readonly down?: 'fail' | 'degrade' | undefined
   /**
    * Bytes of memory that replies may take in this process: those that are produced here, and copies of others for their
-   * readers here. Before that, new replies and new copies are refused; see `Budget`. Default 67108864 (64 MiB).
+   * readers here. Before that, new replies and new copies are refused; see `Budget`. Default 134217728 (128 MiB).
    */
   readonly maxBytes?: number | undefined
   /** Counts the memory, in place of `maxBytes`: for several stores in one process. */

@@ -49,7 +49,7 @@ describe('what the store in memory forgets', () => {
   })
 
   test('is the oldest first when there is no room', async () => {
-    const store = createMemoryStore({ maxBytes: 50_000 })
+    const store = createMemoryStore({ maxBytes: 30_000 })
     for (const id of ['a', 'b', 'c']) sealed(store, id, 10_000)
     await relieved()
 
@@ -80,7 +80,7 @@ describe('what the store in memory forgets', () => {
 
   test('frees the room it had', async () => {
     let time = 0
-    const store = createMemoryStore({ ttlMs: 1000, maxBytes: 50_000, now: () => time })
+    const store = createMemoryStore({ ttlMs: 1000, maxBytes: 30_000, now: () => time })
     sealed(store, 'a', 20_000)
     time = 1500
     sealed(store, 'b', 20_000)
