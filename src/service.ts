@@ -160,7 +160,11 @@ export function createService(options: ServiceOptions): Service {
     let sending = false
 
     function hold(bytes: number): void {
-      if (!budget.fits(bytes)) throw outOfMemory('The answer was not put together')
+      if (!budget.fits(bytes)) {
+        // At once: otherwise all who wait for the same reply would find no room in this turn.
+        memory.close()
+        throw outOfMemory('The answer was not put together')
+      }
       memory.add(bytes)
     }
 

@@ -7,14 +7,21 @@ import { createLaunch } from '../server/launch.ts'
 import type { ServerProcess } from '../server/process.ts'
 import { size } from './size.ts'
 
-/** What the model says: pieces of one repeated sentence, so that each prefix can be checked. */
+/** What the model says: pieces that are one text several times, so that each prefix can be checked. */
 interface Words {
-  readonly piece: string
+  readonly text: string
+  readonly times: number
   readonly pieces: number
 }
 
-const ascii = 'The answer goes on and on, as long as it is allowed to. '.repeat(18)
-const wide = '漢字假名交じり文'.repeat(12)
+/** Words of a length, in pieces of a length. */
+function wordsOf(text: string, length: number, pieceLength: number): Words {
+  const times = Math.ceil(pieceLength / text.length)
+  return { text, times, pieces: Math.ceil(length / (times * text.length)) }
+}
+
+const ascii = 'The answer goes on and on, as long as it is allowed to. '
+const wide = '漢字假名交じり文'
 
 const { launchOnce } = createLaunch()
 const model = createModel()
@@ -36,7 +43,7 @@ describe('memory of replies', { timeout: size(120_000, 600_000) }, () => {
   test('running answers that grow beyond it end with an error, and the process goes on', async () => {
     const server = launch(size(48, 128), { RETENTION_MS: '5000' })
     const url = await server.ready
-    const words = { piece: ascii, pieces: Math.ceil(7_000_000 / ascii.length) }
+    const words = wordsOf(ascii, 7_000_000, 1000)
     const count = size(16, 40)
 
     const outcomes = await Promise.all(Array.from({ length: count }, () => ask(url, words)))
@@ -59,7 +66,7 @@ describe('memory of replies', { timeout: size(120_000, 600_000) }, () => {
   test('finished answers are kept within it, recent ones rather than new ones, and the process goes on', async () => {
     const server = launch(size(48, 128), { RETENTION_MS: '5000' })
     const url = await server.ready
-    const words = { piece: wide, pieces: Math.ceil(60_000 / wide.length) }
+    const words = wordsOf(wide, 60_000, 100)
     const count = size(400, 900)
 
     const outcomes: Outcome[] = []
@@ -77,6 +84,53 @@ describe('memory of replies', { timeout: size(120_000, 600_000) }, () => {
     expect(refused.length).toBeGreaterThan(0)
     for (const { hash } of complete) expect(hash).toBe(hashOf(words))
     for (const { retryAfter } of refused) expect(retryAfter).toBeGreaterThan(0)
+    await expectAccepted(url)
+  })
+})
+
+describe('memory of readers', { timeout: size(120_000, 600_000) }, () => {
+  test.each([
+    ['1 KB', 1000],
+    ['500 KB', 500_000],
+  ])('clients that read a large answer in deltas of %s slowly do not multiply it', async (_, pieceLength) => {
+    const server = launch(size(64, 128))
+    const url = await server.ready
+    const words = wordsOf(ascii, 5_000_000, pieceLength)
+    const first = await post(`${url}/chat`, { prompt: JSON.stringify(words) })
+    const id = String(first.headers['x-reply-id'])
+    expect((await read(first, words)).end).toBe('finish')
+
+    const slow = await Promise.all(Array.from({ length: size(100, 300) }, () => get(`${url}/chat/${id}`)))
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+
+    expect(await healthz(url)).toBe(200)
+    expect(new Set(slow.map(({ statusCode }) => statusCode))).toEqual(new Set([200]))
+    const { hash, end } = await read(slow[0]!, words)
+    expect({ hash, end }).toEqual({ hash: hashOf(words), end: 'finish' })
+    for (const response of slow) response.destroy()
+    expect(server.child.exitCode).toBeNull()
+    await expectAccepted(url)
+  })
+
+  test('whole answers as documents are refused when there is no memory for them', async () => {
+    const server = launch(size(64, 128))
+    const url = await server.ready
+    const words = wordsOf(ascii, 5_000_000, 1000)
+    const asked = { prompt: JSON.stringify(words), stream: false }
+    const key = { 'idempotency-key': 'one' }
+
+    const responses = await Promise.all(
+      Array.from({ length: size(60, 200) }, () => post(`${url}/chat`, asked, key)),
+    )
+
+    const statuses = responses.map(({ statusCode }) => statusCode)
+    console.log(`documents: ${statuses.filter((each) => each === 200).length} of ${statuses.length}`)
+    expect(await healthz(url)).toBe(200)
+    expect(new Set(statuses)).toEqual(new Set([200, 503]))
+    for (const { statusCode, headers } of responses)
+      if (statusCode === 503) expect(Number(headers['retry-after'])).toBeGreaterThan(0)
+    for (const response of responses) response.destroy()
+    expect(server.child.exitCode).toBeNull()
     await expectAccepted(url)
   })
 })
@@ -102,10 +156,13 @@ interface Outcome {
 
 /** Asks for an answer and reads it to its end. */
 async function ask(url: string, words: Words): Promise<Outcome> {
-  const response = await post(`${url}/chat`, { prompt: JSON.stringify(words) })
+  return read(await post(`${url}/chat`, { prompt: JSON.stringify(words) }), words)
+}
+
+async function read(response: IncomingMessage, words: Words): Promise<Outcome> {
   const retryAfter = Number(response.headers['retry-after'] ?? 0)
   const hash = createHash('sha256')
-  let pieces = 0
+  let length = 0
   let end: string | undefined
   let rest = ''
   try {
@@ -119,24 +176,43 @@ async function ask(url: string, words: Words): Promise<Outcome> {
         if (delta.type === 'finish') end = 'finish'
         if (delta.type !== 'text') continue
         hash.update(delta.text)
-        pieces += delta.text.length / words.piece.length
+        length += delta.text.length
       }
     }
   } catch {
     end = 'broken'
   }
-  return { status: response.statusCode ?? 0, retryAfter, end, pieces, hash: hash.digest('hex') }
+  return {
+    status: response.statusCode ?? 0,
+    retryAfter,
+    end,
+    pieces: length / (words.times * words.text.length),
+    hash: hash.digest('hex'),
+  }
 }
 
-function hashOf({ piece, pieces }: Words): string {
-  return createHash('sha256').update(piece.repeat(pieces)).digest('hex')
+function hashOf({ text, times, pieces }: Words): string {
+  return createHash('sha256')
+    .update(text.repeat(times * pieces))
+    .digest('hex')
 }
 
-function post(url: string, body: unknown): Promise<IncomingMessage> {
+/** Sends a request; the response is not read until the test does. */
+function post(
+  url: string,
+  body: unknown,
+  more: Readonly<Record<string, string>> = {},
+): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const headers = { 'content-type': 'application/json' }
+    const headers = { 'content-type': 'application/json', ...more }
     const sent = request(url, { method: 'POST', agent: false, headers }, resolve).on('error', reject)
     sent.end(JSON.stringify(body))
+  })
+}
+
+function get(url: string): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    request(url, { agent: false }, resolve).on('error', reject).end()
   })
 }
 
@@ -146,7 +222,7 @@ async function healthz(url: string): Promise<number> {
 
 /** New replies are taken again, soon. */
 async function expectAccepted(url: string): Promise<void> {
-  const accepted = async () => (await ask(url, { piece: 'Hi.', pieces: 1 })).end
+  const accepted = async () => (await ask(url, { text: 'Hi.', times: 1, pieces: 1 })).end
   await expect.poll(accepted, { timeout: 60_000, interval: 500 }).toBe('finish')
 }
 
@@ -183,12 +259,12 @@ function createModel(): { readonly url: string; listen(): Promise<void>; close()
 }
 
 function speak(
-  { piece, pieces }: Words,
+  { text, times, pieces }: Words,
   write: (chunk: string) => boolean,
   onDrain: (next: () => void) => void,
   end: () => void,
 ): void {
-  const event = `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content: piece } }] })}\n\n`
+  const event = `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content: text.repeat(times) } }] })}\n\n`
   const finish = `data: ${JSON.stringify({ choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] })}\n\n`
   let said = 0
   function proceed(): void {
