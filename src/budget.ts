@@ -130,10 +130,15 @@ export function createBudget({
     while (isOver()) {
       const [oldest] = finished
       const largest = oldest ? undefined : largestGrowing()
-      if (oldest) oldest.forget()
+      if (oldest) forgetNow(oldest)
       else if (largest) largest.end()
       else return
     }
+  }
+
+  function forgetNow(entry: FinishedAccount): void {
+    entry.forget()
+    finished.delete(entry) // also where it forgot to
   }
 
   function largestGrowing(): GrowingAccount | undefined {
@@ -160,7 +165,7 @@ export function createBudget({
     ): void {
       for (const oldest of list) {
         if (used <= target || isDone(oldest)) return
-        oldest.forget()
+        forgetNow(oldest)
       }
     }
 
