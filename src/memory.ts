@@ -32,15 +32,11 @@ function widthOf(text: string): number {
 
 /** Bytes of memory that a delta takes as an object. */
 export function bytesOf(delta: ChatDelta): number {
-  switch (delta.type) {
-    case 'text':
-    case 'reasoning':
-    case 'refusal':
-      if (delta.logprobs) break
-      return DELTA_BYTES + widthOf(delta.text)
-    case 'tool-call':
-      if (delta.extra || delta.id !== undefined) break
-      return DELTA_BYTES + CALL_BYTES + widthOf(delta.arguments)
+  const { type } = delta
+  if (type === 'text' || type === 'reasoning' || type === 'refusal') {
+    if (!delta.logprobs) return DELTA_BYTES + widthOf(delta.text)
+  } else if (type === 'tool-call' && !delta.extra && delta.id === undefined) {
+    return DELTA_BYTES + CALL_BYTES + widthOf(delta.arguments)
   }
   return SLOT_BYTES + bytesOfValue(delta)
 }

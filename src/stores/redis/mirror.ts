@@ -2,6 +2,7 @@ import { type Budget, outOfMemory } from '../../budget.ts'
 import { partLost } from '../../ends.ts'
 import { ChatError } from '../../errors.ts'
 import { createLog, cut, extend, fail, forget, lengthOf, type Log } from '../../log.ts'
+import { bytesOfAll } from '../../memory.ts'
 import type { Commands, RedisLink } from './commands.ts'
 
 export interface MirrorOptions {
@@ -23,8 +24,10 @@ export interface Mirror {
   join(): () => void
 }
 
-/** Deltas in one answer of Redis. */
+/** Deltas in the first answer of Redis, in any one, and about how many bytes of them in one that follows. */
+const FIRST_PAGE = 100
 const PAGE = 500
+const PAGE_BYTES = 1024 * 1024
 /** A reader says so often that it is there, and looks whether the producer is. */
 const LOOK_MS = 750
 /** The same where nothing is published. */
@@ -45,6 +48,7 @@ export function createMirror(options: MirrorOptions): Mirror {
   let wake = (): void => {}
   let unsubscribe: (() => void) | undefined
   let known = false
+  let pageLength = FIRST_PAGE
 
   function ring(): void {
     rung = true
@@ -78,11 +82,13 @@ export function createMirror(options: MirrorOptions): Mirror {
 
   async function fetch(): Promise<void> {
     for (;;) {
-      const page = await commands.range(id, lengthOf(log), PAGE)
+      const asked = pageLength
+      const page = await commands.range(id, lengthOf(log), asked)
       if (over) return
       if (page.length > 0) known = true
       extend(log, page)
-      if (log.sealed || page.length < PAGE) return
+      if (log.sealed || page.length < asked) return
+      pageLength = Math.max(1, Math.min(PAGE, Math.floor((asked * PAGE_BYTES) / bytesOfAll(page))))
     }
   }
 
