@@ -1,6 +1,7 @@
 import { passFieldProblem } from '../src/dialects/openai-pass.ts'
 import { type DialectName, dialectNames } from '../src/handler.ts'
 import type { Tool } from '../src/tools.ts'
+import { defaultMemoryBytes } from './memory.ts'
 import { tools } from './tools.ts'
 import { type Api, apis, modelsNamed, readUpstreams, type UpstreamSettings } from './upstreams.ts'
 import { type Environment, keyProblem, MAX_MS, parseUrl, quote, textIn, urlProblem } from './values.ts'
@@ -39,6 +40,8 @@ export interface Options {
   readonly maxOutputTokens: number | undefined
   readonly maxEventBytes: number
   readonly maxReplyBytes: number
+  /** Memory of all replies of one process together. */
+  readonly maxMemoryBytes: number
   readonly retries: number
   readonly headersTimeoutMs: number
   readonly firstDeltaTimeoutMs: number
@@ -254,6 +257,7 @@ export function readOptions(env: Environment): Options {
     maxOutputTokens: count('MAX_OUTPUT_TOKENS'),
     maxEventBytes: bytes('MAX_EVENT_BYTES', 1024 * 1024),
     maxReplyBytes: bytes('MAX_REPLY_BYTES', 8 * 1024 * 1024),
+    maxMemoryBytes: whole('MAX_MEMORY_BYTES', defaultMemoryBytes(), 1024 * 1024, 2 ** 40),
     retries: whole('UPSTREAM_RETRIES', 2, 0, 10),
     headersTimeoutMs: ms('HEADERS_TIMEOUT_MS', 30_000),
     firstDeltaTimeoutMs: ms('FIRST_DELTA_TIMEOUT_MS', 60_000),

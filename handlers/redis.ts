@@ -14,7 +14,7 @@ const THAWED_ANSWER_MS = 2000
  */
 export interface RedisSettings extends Pick<
   Options,
-  'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs' | 'maxStoredBytes'
+  'redisDown' | 'redisPrefix' | 'leaseMs' | 'retentionMs' | 'maxStoredBytes' | 'maxMemoryBytes'
 > {
   readonly redisUrl: string
   readonly freezes: boolean
@@ -30,11 +30,13 @@ export function openRedis({
   redisDown,
   redisPrefix,
   maxStoredBytes,
+  maxMemoryBytes,
   ...clocks
 }: RedisSettings): RedisStore {
   const link = laterLink(connect(redisUrl, freezes), freezes)
   return createRedisStore(link, {
     ...clocks,
+    maxBytes: maxMemoryBytes,
     down: redisDown,
     prefix: redisPrefix,
     maxBytesPerCaller: maxStoredBytes,

@@ -17,12 +17,12 @@ export interface Wired {
 
 /** Puts the parts together as the environment says; `more` is what a composition root adds. Without a store: in memory. */
 export function wire(options: Options, more: Partial<HandlerOptions> = {}): Wired {
-  const { corsOrigins, tools, retentionMs, ...rest } = options
+  const { corsOrigins, tools, retentionMs, maxMemoryBytes, ...rest } = options
   const handler = createHandler({
     ...rest,
     upstream: upstreamFor(options),
     tools: tools.length > 0 ? tools : undefined,
-    store: createMemoryStore({ ttlMs: retentionMs }),
+    store: createMemoryStore({ ttlMs: retentionMs, maxBytes: maxMemoryBytes }),
     signingSecret: signingSecretFor(options),
     onError: logError,
     onEnd: logReply,

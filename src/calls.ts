@@ -1,3 +1,4 @@
+import { createText, type GrowingText } from './text.ts'
 import type { Fields, ToolCall, UpstreamDelta } from './types.ts'
 
 /** One piece of a call. */
@@ -31,20 +32,24 @@ interface OpenCall {
   index: number
   id: string
   name: string
-  arguments: string
+  /** How many characters of arguments it has. */
+  length: number
+  readonly text: GrowingText
   extra?: Fields
   server: boolean
 }
 
-/**
- * Creates the calls of a reply. `isServer` says whether this service answers calls of that name; `taken` are the ids
- * of earlier calls in the conversation.
- */
-export function createCalls(
-  replyId: string,
-  isServer: (name: string) => boolean,
-  taken: Iterable<string> = [],
-): Calls {
+export interface CallsOptions {
+  /** Whether this service answers calls of that name. */
+  readonly isServer: (name: string) => boolean
+  /** Ids of earlier calls in the conversation. */
+  readonly taken?: Iterable<string> | undefined
+  /** Receives how many bytes more of memory the calls take. */
+  readonly onHold?: ((bytes: number) => void) | undefined
+}
+
+/** Creates the calls of a reply. */
+export function createCalls(replyId: string, { isServer, taken = [], onHold }: CallsOptions): Calls {
   const ids = new Set(taken)
   let step = new Map<number, OpenCall>()
   let count = 0
@@ -56,7 +61,8 @@ export function createCalls(
     if (!usable) call.id = `call_${replyId.slice(-24)}_${call.index}`
     ids.add(call.id)
     call.server = isServer(call.name)
-    const { index, id, name, arguments: text, extra } = call
+    const { index, id, name, extra } = call
+    const text = call.text.whole()
     const more = { ...(extra ? { extra } : {}), ...(call.server ? { server: true as const } : {}) }
     return { type: 'tool-call', index, id, name, arguments: text, ...more }
   }
@@ -64,9 +70,15 @@ export function createCalls(
   return {
     read({ index: position, id = '', name = '', arguments: text, extra }) {
       let call = step.get(position)
-      if (!call) step.set(position, (call = { index: -1, id, name: '', arguments: '', server: false }))
+      if (!call) {
+        call = { index: -1, id, name: '', length: 0, text: createText(onHold), server: false }
+        step.set(position, call)
+      }
       // Whoever calls nobody for so long has nobody to call.
-      if (call.index >= 0 || call.arguments.length < MAX_NAMELESS) call.arguments += text
+      if (call.index >= 0 || call.length < MAX_NAMELESS) {
+        call.text.add(text)
+        call.length += text.length
+      }
       if (extra) call.extra = { ...call.extra, ...extra }
       if (call.index >= 0) {
         return { type: 'tool-call', index: call.index, arguments: text, ...(extra ? { extra } : {}) }
@@ -76,7 +88,11 @@ export function createCalls(
       return name === '' ? undefined : begin(call)
     },
     take() {
-      const heard = [...step.values()].filter(({ index }) => index >= 0)
+      const heard = [...step.values()]
+        .filter(({ index }) => index >= 0)
+        .map(({ index, id, name, text, extra, server }) => {
+          return { index, id, name, arguments: text.whole(), server, ...(extra ? { extra } : {}) }
+        })
       step = new Map()
       return heard
     },

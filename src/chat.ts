@@ -35,6 +35,8 @@ export interface StreamChatOptions {
   readonly onToolRun?: (() => void) | undefined
   /** Signs the calls of `tools` that the client runs, before the end of the reply. Default: they have no signature. */
   readonly sign?: ((call: ToolCall) => Promise<string>) | undefined
+  /** Receives how many bytes more of memory the answer takes here, beside its deltas. */
+  readonly onHold?: ((bytes: number) => void) | undefined
   /** Told what the reply has cost so far, all steps together, whenever the upstream says it of one. */
   readonly onUsage?: ((usage: Usage) => void) | undefined
 }

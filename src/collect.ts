@@ -1,3 +1,5 @@
+import { bytesOfValue } from './memory.ts'
+import { createText, type GrowingText } from './text.ts'
 import type { Answer, AnsweredCall, ChatDelta, FinishReason, Mutable, Usage } from './types.ts'
 
 /** An answer as far as it has come: everything of a whole one, and how it ended, if it did. */
@@ -10,21 +12,27 @@ export interface Collector {
   readonly answer: PartialAnswer | undefined
 }
 
-/** Creates a collector that has heard nothing yet. */
-export function createCollector(): Collector {
-  const texts = { text: createText(), reasoning: createText(), refusal: createText() }
+/** A call whose arguments still grow. */
+type OpenCall = Omit<Mutable<AnsweredCall>, 'arguments'> & { readonly text: GrowingText }
+
+/**
+ * Creates a collector that has no deltas yet. `onHold`: receives how many bytes more it takes in memory; what it throws,
+ * `add` throws.
+ */
+export function createCollector(onHold?: (bytes: number) => void): Collector {
+  const texts = { text: createText(onHold), reasoning: createText(onHold), refusal: createText(onHold) }
   const logprobs: { text?: unknown[]; refusal?: unknown[] } = {}
-  const calls: Mutable<AnsweredCall>[] = []
+  const calls: OpenCall[] = []
   const sources: { url: string; title?: string }[] = []
   let head: Pick<Answer, 'id' | 'model' | 'createdAt'> | undefined
   let usage: Usage | undefined
   let end: Pick<Answer, 'finishReason' | 'rawFinishReason'> | undefined
 
   function addCall(delta: Extract<ChatDelta, { type: 'tool-call' }>): void {
-    const call = (calls[delta.index] ??= { id: '', name: '', arguments: '' })
+    const call = (calls[delta.index] ??= { id: '', name: '', text: createText(onHold) })
     call.id ||= delta.id ?? ''
     call.name ||= delta.name ?? ''
-    call.arguments += delta.arguments
+    call.text.add(delta.arguments)
     if (delta.server) call.server = true
     if (delta.extra) call.extra = { ...call.extra, ...delta.extra }
   }
@@ -43,7 +51,10 @@ export function createCollector(): Collector {
       }
       case 'text':
       case 'refusal':
-        if (delta.logprobs) (logprobs[delta.type] ??= []).push(...delta.logprobs)
+        if (delta.logprobs) {
+          ;(logprobs[delta.type] ??= []).push(...delta.logprobs)
+          onHold?.(bytesOfValue(delta.logprobs))
+        }
         texts[delta.type].add(delta.text)
         break
       case 'reasoning':
@@ -54,10 +65,12 @@ export function createCollector(): Collector {
         break
       case 'tool-result':
         addResult(delta)
+        onHold?.(bytesOfValue(delta.result))
         break
       case 'source': {
         const { type: _, ...source } = delta
         sources.push(source)
+        onHold?.(bytesOfValue(source))
         break
       }
       case 'usage': {
@@ -85,7 +98,7 @@ export function createCollector(): Collector {
         text: texts.text.whole(),
         ...(reasoning ? { reasoning } : {}),
         ...(refusal ? { refusal } : {}),
-        ...(calls.length > 0 ? { toolCalls: calls.filter(Boolean) } : {}),
+        ...(calls.length > 0 ? { toolCalls: calls.filter(Boolean).map(closed) } : {}),
         ...(sources.length > 0 ? { sources } : {}),
         ...(logprobs.text || logprobs.refusal ? { logprobs } : {}),
         ...(usage ? { usage } : {}),
@@ -95,21 +108,8 @@ export function createCollector(): Collector {
   }
 }
 
-/** Grows a text piece by piece. A sum of strings would keep every piece, which is more than the text. */
-function createText(): { add(piece: string): void; whole(): string } {
-  let text = ''
-  let pieces: string[] = []
-  function whole(): string {
-    text += pieces.join('')
-    pieces = []
-    return text
-  }
-  return {
-    add(piece) {
-      if (pieces.push(piece) === 256) whole()
-    },
-    whole,
-  }
+function closed({ id, name, text, ...rest }: OpenCall): AnsweredCall {
+  return { id, name, arguments: text.whole(), ...rest }
 }
 
 /** What became of a reply: its whole answer, or the `error` it ended with; neither when it was left or not finished. */
@@ -118,9 +118,15 @@ export interface Collected {
   readonly error?: Extract<ChatDelta, { type: 'error' }> | undefined
 }
 
-/** Joins the deltas of a reply. An answer that did not `finish` is not whole, and not given. */
-export async function collect(batches: AsyncIterable<readonly ChatDelta[]>): Promise<Collected> {
-  const collector = createCollector()
+/**
+ * Joins the deltas of a reply. An answer that did not `finish` is not whole, and not given. `onHold` is that of
+ * `createCollector`.
+ */
+export async function collect(
+  batches: AsyncIterable<readonly ChatDelta[]>,
+  onHold?: (bytes: number) => void,
+): Promise<Collected> {
+  const collector = createCollector(onHold)
   let error: Collected['error']
   for await (const batch of batches) {
     for (const delta of batch) {

@@ -54,6 +54,8 @@ export interface WatchOptions extends Hooks {
   readonly chatId?: string | undefined
   readonly now: () => number
   readonly report: Report
+  /** Receives how many bytes more the answer takes in memory. */
+  readonly onHold?: ((bytes: number) => void) | undefined
 }
 
 /** Watches one reply for the hooks. */
@@ -66,8 +68,8 @@ export interface Watch {
 
 /** Starts to watch a reply. The answer is put together only for `onFinish`: it is held in the log already. */
 export function watchReply(options: WatchOptions): Watch {
-  const { id, request, chatId, now, onFinish, onEnd, report } = options
-  const collector = onFinish && createCollector()
+  const { id, request, chatId, now, onFinish, onEnd, report, onHold } = options
+  const collector = onFinish && createCollector(onHold)
   const startedAt = now()
   let acceptedMs: number | undefined
   let firstDeltaMs: number | undefined

@@ -1,3 +1,4 @@
+import { createBudget } from './budget.ts'
 import { passFieldsOf } from './dialects/openai-pass.ts'
 import { ChatError } from './errors.ts'
 import type { OnEnd, OnFinish } from './finished.ts'
@@ -32,7 +33,10 @@ export interface HandlerOptions {
   readonly models?: readonly string[] | '*' | undefined
   /** Put before every conversation. */
   readonly systemPrompt?: string | undefined
-  /** Where replies are kept. Default: in memory. */
+  /**
+   * Where replies are kept, and what bounds their memory. Default: `createMemoryStore()`, where all of them together
+   * may take 128 MiB.
+   */
   readonly store?: StreamStore | undefined
   /** Tokens one answer may have: lowers what a request asks for, and holds where it asks for nothing. */
   readonly maxOutputTokens?: number | undefined
@@ -127,9 +131,11 @@ export function createHandler(options: HandlerOptions): ChatHandler {
     serverTools: tools?.serverNames,
   }
   const lingerMs = options.lingerMs ?? 30_000
+  const budget = store.budget ?? createBudget()
   const replies = createReplies({
     upstream: options.upstream,
     store,
+    budget,
     maxReplies: options.maxReplies ?? Infinity,
     maxReplyBytes: options.maxReplyBytes ?? 8 * 1024 * 1024,
     totalTimeoutMs: options.totalTimeoutMs ?? 600_000,
@@ -147,6 +153,7 @@ export function createHandler(options: HandlerOptions): ChatHandler {
   })
   const service = createService({
     store,
+    budget,
     replies,
     limits,
     signer,

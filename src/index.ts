@@ -1,3 +1,4 @@
+export { type Account, type AccountOptions, type Budget, type BudgetOptions, createBudget } from './budget.ts'
 export { streamChat, type StreamChatOptions } from './chat.ts'
 export { type CorsOptions, withCors } from './cors.ts'
 export { ChatError, type ChatErrorOptions, type ErrorCode } from './errors.ts'

@@ -1,48 +1,71 @@
+import type { Account } from './budget.ts'
 import { partLost } from './ends.ts'
-import { pack, type Packed, unpack } from './packed.ts'
+import { bytesOf, bytesOfAll } from './memory.ts'
+import { bytesOfPacked, pack, type Packed, unpack } from './packed.ts'
+import type { ChatError } from './errors.ts'
 import { type Batches, type ChatDelta, isTerminal, type OnBatch, type OnOver } from './types.ts'
 
 /** The deltas of one reply as far as this process has them, and who waits for more. */
 export interface Log {
   /** The sequence number before the first delta. */
   readonly base: number
-  /** The older ones, `BLOCK` in each. */
-  readonly packed: Packed[]
+  /** The older ones, `BLOCK` in each; none when they were dropped. */
+  packed: Packed[]
+  /** How many there were before `deltas`. */
+  head: number
   /** The newest ones. */
   deltas: ChatDelta[]
   /** Why nothing more comes, where that is no delta. */
   failure: unknown
   sealed: boolean
   readonly waiting: Set<() => void>
+  /** Counts the memory it takes. */
+  readonly account: Account | undefined
+  readers: number
+  /** Whether no new reader can come. */
+  forgotten: boolean
 }
 
 /** Deltas that are packed together, as soon as so many newer ones are there for readers who keep up. */
 const BLOCK = 512
 
-/** Makes a log that begins after the delta `base`. */
-export function createLog(base = 0): Log {
-  return { base, packed: [], deltas: [], failure: undefined, sealed: false, waiting: new Set() }
+/** Memory of a log without deltas, and of what its store knows of it. */
+const LOG_BYTES = 1536
+
+/** Makes a log that begins after the delta `base`. Without an account its memory is not counted. */
+export function createLog(base = 0, account?: Account): Log {
+  account?.add(LOG_BYTES)
+  return {
+    base,
+    packed: [],
+    head: 0,
+    deltas: [],
+    failure: undefined,
+    sealed: false,
+    waiting: new Set(),
+    account,
+    readers: 0,
+    forgotten: false,
+  }
 }
 
 /** The sequence number of the last delta. */
 export function lengthOf(log: Log): number {
-  return log.base + tailOf(log) + log.deltas.length
+  return log.base + log.head + log.deltas.length
 }
 
-/** How many deltas are packed. */
-function tailOf({ packed }: Log): number {
-  return packed.length * BLOCK
-}
-
-/** Some of the deltas behind the first `count`, at least one where there is one: those of `deltas` from `from` on. */
+/**
+ * Some of the deltas behind the first `count`, at least one where there is one: those of `deltas` from `from` on.
+ * Undefined when they were dropped.
+ */
 export function deltasFrom(
-  log: Log,
+  { head, deltas, packed }: Log,
   count: number,
-): { readonly deltas: readonly ChatDelta[]; readonly from: number } {
-  const tail = tailOf(log)
-  if (count >= tail) return { deltas: log.deltas, from: count - tail }
+): { readonly deltas: readonly ChatDelta[]; readonly from: number } | undefined {
+  if (count >= head) return { deltas, from: count - head }
   const from = count % BLOCK
-  return { deltas: unpack(log.packed[(count - from) / BLOCK]!), from }
+  const block = packed[(count - from) / BLOCK]
+  return block && { deltas: unpack(block), from }
 }
 
 /** The last delta, where it is terminal. */
@@ -52,18 +75,44 @@ export function terminalOf({ sealed, deltas }: Log): ChatDelta | undefined {
 
 /** Adds deltas and wakes the readers. A terminal delta seals the log: what stands behind it is dropped. */
 export function extend(log: Log, deltas: readonly ChatDelta[]): void {
+  let bytes = 0
   for (const delta of deltas) {
     log.deltas.push(delta)
+    bytes += bytesOf(delta)
     if (!isTerminal(delta)) continue
     log.sealed = true
     break
   }
   // Readers may still be at the array: it is left to them as it is.
   while (log.deltas.length >= 2 * BLOCK) {
-    log.packed.push(pack(log.deltas.slice(0, BLOCK)))
+    const block = log.deltas.slice(0, BLOCK)
+    const packed = pack(block)
+    bytes += bytesOfPacked(packed) - bytesOfAll(block)
+    log.packed.push(packed)
+    log.head += BLOCK
     log.deltas = log.deltas.slice(BLOCK)
   }
+  log.account?.add(bytes)
   wake(log)
+}
+
+/** Drops all deltas but a terminal one, to free their memory. A reader who has not read them fails with `error`. */
+export function cut(log: Log, error: ChatError): void {
+  const end = terminalOf(log)
+  log.head = lengthOf(log) - log.base - (end ? 1 : 0)
+  log.packed = []
+  log.deltas = end ? [end] : []
+  log.failure ??= error
+  const { account } = log
+  account?.add(LOG_BYTES + (end ? bytesOf(end) : 0) - account.bytes)
+  wake(log)
+}
+
+/** No new reader can come. The memory counts until the last one has left. */
+export function forget(log: Log): void {
+  log.forgotten = true
+  if (log.readers === 0) log.account?.close()
+  else log.account?.leave()
 }
 
 /** Tells readers, after what there is, that nothing more can come. */
@@ -114,14 +163,15 @@ export function readLog(log: Log, { after, signal, onClose }: ReadOptions): Batc
     if (!over && !more && !log.sealed && log.failure === undefined) return
     const tell = onBatch
     onBatch = undefined
-    if (!over && more) {
-      const { deltas, from } = deltasFrom(log, cursor)
+    const next = !over && more ? deltasFrom(log, cursor) : undefined
+    if (next) {
+      const { deltas, from } = next
       cursor += deltas.length - from
       tell(deltas, from)
       return
     }
     const beyond = log.sealed && cursor > lengthOf(log) - log.base
-    const failed = !over && (!log.sealed || beyond)
+    const failed = !over && (!log.sealed || beyond || more)
     close()
     onOver(failed ? { error: beyond ? partLost() : log.failure } : undefined)
   }
@@ -131,6 +181,8 @@ export function readLog(log: Log, { after, signal, onClose }: ReadOptions): Batc
     closed = true
     log.waiting.delete(advance)
     signal.removeEventListener('abort', onAbort)
+    log.readers--
+    if (log.forgotten && log.readers === 0) log.account?.close()
     onClose?.()
   }
 
@@ -139,6 +191,7 @@ export function readLog(log: Log, { after, signal, onClose }: ReadOptions): Batc
     advance()
   }
 
+  log.readers++
   log.waiting.add(advance)
   signal.addEventListener('abort', onAbort, { once: true })
 

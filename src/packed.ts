@@ -1,3 +1,4 @@
+import { bytesOfAll, isWide } from './memory.ts'
 import type { ChatDelta } from './types.ts'
 
 /** Deltas of the past, in little room. */
@@ -8,6 +9,8 @@ interface PackedTexts {
   readonly type: 'text' | 'reasoning'
   readonly text: string
   readonly lengths: Uint16Array
+  /** The same unpacked, while somebody reads it: readers of one block share it. */
+  unpacked?: WeakRef<readonly ChatDelta[]>
 }
 
 const MAX_LENGTH = 65_535
@@ -24,10 +27,26 @@ export function pack(deltas: readonly ChatDelta[]): Packed {
   return { type, text: texts.join(''), lengths: Uint16Array.from(texts, ({ length }) => length) }
 }
 
+/** The objects and headers of a packed block, beside its text and lengths. */
+const PACKED_BYTES = 720
+
+/** Bytes of memory that packed deltas take. */
+export function bytesOfPacked(packed: Packed): number {
+  if (!('lengths' in packed)) return bytesOfAll(packed)
+  const { text, lengths } = packed
+  return PACKED_BYTES + lengths.byteLength + text.length * (isWide(text) ? 2 : 1)
+}
+
 /** The deltas as they were. */
 export function unpack(packed: Packed): readonly ChatDelta[] {
   if (!('lengths' in packed)) return packed
+  const known = packed.unpacked?.deref()
+  if (known) return known
   const { type, text, lengths } = packed
   let end = 0
-  return Array.from(lengths, (length) => ({ type, text: text.slice(end, (end += length)) }))
+  const deltas = Array.from(lengths, (length): ChatDelta => {
+    return { type, text: text.slice(end, (end += length)) }
+  })
+  packed.unpacked = new WeakRef(deltas)
+  return deltas
 }

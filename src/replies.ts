@@ -1,6 +1,8 @@
+import { type Account, type Budget, outOfMemory } from './budget.ts'
 import { startOf, streamBatches, terminalFor } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { type Hooks, type Watch, watchReply } from './finished.ts'
+import { bytesOfValue } from './memory.ts'
 import type { RequestKey } from './names.ts'
 import { type Reply, startReply } from './reply.ts'
 import type { Report } from './report.ts'
@@ -11,6 +13,8 @@ import type { Ask, Binding, ChatRequest, StartDelta, StreamStore, Upstream } fro
 export interface RepliesOptions extends Hooks {
   readonly upstream: Upstream
   readonly store: StreamStore
+  /** Counts what a running reply takes beside its log; a store that counts has the same. */
+  readonly budget: Budget
   readonly maxReplies: number
   readonly maxReplyBytes: number
   readonly totalTimeoutMs: number
@@ -63,7 +67,12 @@ export interface StartOptions {
 }
 
 /** With its first delta, and the reply that its conversation had before. */
-type Entered = StartOptions & { readonly start: StartDelta; readonly before: Binding | undefined }
+type Entered = StartOptions & {
+  readonly start: StartDelta
+  readonly before: Binding | undefined
+  /** Counts what it takes beside its log. */
+  readonly memory: Account
+}
 
 export interface Started {
   readonly id: string
@@ -75,9 +84,12 @@ export interface Started {
   readonly reply: Reply | undefined
 }
 
+/** Memory of a running reply without its log and its request: streams, timers and both connections. Measured: 51 KB. */
+const RUNNING_BYTES = 48 * 1024
+
 /** Keeps count of the replies produced here, and ends them all when `signal` aborts. */
 export function createReplies(options: RepliesOptions): Replies {
-  const { upstream, store, maxReplies, maxReplyBytes, totalTimeoutMs, lingerMs, retries } = options
+  const { upstream, store, budget, maxReplies, maxReplyBytes, totalTimeoutMs, lingerMs, retries } = options
   const { signal: shutdown, report, onFinish, onEnd, tools, maxSteps, signer, createId, now } = options
   const running = new Map<string, Reply>()
   const idlers = new Set<() => void>()
@@ -99,8 +111,9 @@ export function createReplies(options: RepliesOptions): Replies {
     idlers.clear()
   }
 
-  function requireRoom(): void {
+  function requireRoom({ caller }: StartOptions): void {
     if (refusing) throw refusing
+    budget.admit(caller)
     if (running.size + starting < maxReplies) return
     const busy = [...running.values()].filter(({ over }) => !over)
     if (busy.length + starting >= maxReplies) {
@@ -109,9 +122,30 @@ export function createReplies(options: RepliesOptions): Replies {
     }
   }
 
-  function watchFor(id: string, request: ChatRequest, { chatId }: StartOptions): Watch | undefined {
+  function watchFor(
+    id: string,
+    request: ChatRequest,
+    { chatId, memory }: Pick<Entered, 'chatId' | 'memory'>,
+  ): Watch | undefined {
     if (!onFinish && !onEnd) return undefined
-    return watchReply({ id, request, chatId, now, onFinish, onEnd, report })
+    return watchReply({ id, request, chatId, now, onFinish, onEnd, report, onHold: memory.add })
+  }
+
+  /** Counts what a reply takes beside its log while it runs. */
+  function openMemory(request: ChatRequest): Account {
+    const memory = budget.open()
+    memory.add(RUNNING_BYTES + bytesOfValue(request))
+    return memory
+  }
+
+  /** Ends a reply because the memory is needed. Never rejects. */
+  async function endForRoom(id: string, memory: Account): Promise<void> {
+    memory.leave()
+    try {
+      await running.get(id)?.stop(outOfMemory('The answer was ended'))
+    } catch (error) {
+      report(toChatError(error), { replyId: id })
+    }
   }
 
   function produce(id: string, request: ChatRequest, options: Entered): Reply {
@@ -122,6 +156,7 @@ export function createReplies(options: RepliesOptions): Replies {
       lingerMs: ownLingerMs = lingerMs,
       continues,
       start,
+      memory,
     } = options
     const watch = watchFor(id, request, options)
     const reply = startReply({
@@ -144,6 +179,7 @@ export function createReplies(options: RepliesOptions): Replies {
           onToolError: (error) => report(error, { replyId: id }),
           maxSteps,
           sign: signer && ((call) => signer.sign(call, owner ?? '')),
+          onHold: memory.add,
           now: () => start.createdAt,
           ...told,
         }),
@@ -155,6 +191,7 @@ export function createReplies(options: RepliesOptions): Replies {
         if (failure) report(failure, { replyId: id, ...(answeredBy ? { upstream: answeredBy } : {}) })
         await watch?.finish({ error: failure, upstream: answeredBy })
         running.delete(id)
+        memory.close()
         lookIdle()
       },
     })
@@ -229,12 +266,32 @@ export function createReplies(options: RepliesOptions): Replies {
   }
 
   async function open(id: string, request: ChatRequest, options: StartOptions): Promise<Started> {
+    const memory = openMemory(request)
+    try {
+      return await openCounted(id, request, options, memory)
+    } finally {
+      // One that is produced closes it at its end, which may be over.
+      if (!running.has(id)) memory.close()
+    }
+  }
+
+  async function openCounted(
+    id: string,
+    request: ChatRequest,
+    options: StartOptions,
+    memory: Account,
+  ): Promise<Started> {
     const { owner, caller, key, continues } = options
     const start = startOf({ id, model: request.model, createdAt: now(), continues })
     let kept: boolean
     try {
-      const onAsk = (ask: Ask): void => void (running.has(id) && tell(id, ask))
-      kept = await store.create(id, { owner, caller, start, onAsk })
+      kept = await store.create(id, {
+        owner,
+        caller,
+        start,
+        onAsk: (ask) => void (running.has(id) && tell(id, ask)),
+        onOverload: () => void endForRoom(id, memory),
+      })
     } catch (error) {
       // A store without room for another reply still has this one.
       const before = await startedBefore(key).catch(() => undefined)
@@ -255,7 +312,7 @@ export function createReplies(options: RepliesOptions): Replies {
       await store.discard(id)
       throw error
     }
-    const entered = { ...options, start, before: kept ? await enterChat(id, options) : undefined }
+    const entered = { ...options, start, memory, before: kept ? await enterChat(id, options) : undefined }
     // The shutdown came while the store was busy: nobody shall wait for this log.
     if (refusing) throw await refuseLate(id, request, entered, refusing)
     return { id, fresh: true, kept, reply: produce(id, request, entered) }
@@ -268,16 +325,17 @@ export function createReplies(options: RepliesOptions): Replies {
   }
 
   /** Makes room by ending what the same conversation has left behind. */
-  async function makeRoom({ conversation }: StartOptions): Promise<void> {
+  async function makeRoom(options: StartOptions): Promise<void> {
+    const { conversation } = options
     const before = conversation === undefined ? undefined : await store.find(conversation)
     if (before) await tell(before.id, 'supersede')
-    requireRoom()
+    requireRoom(options)
   }
 
   return {
     async start(request, options = {}) {
       try {
-        requireRoom()
+        requireRoom(options)
       } catch (error) {
         // What is there already needs no room.
         const before = await startedBefore(options.key)

@@ -1,6 +1,7 @@
 import { errorOf, terminalFor, withoutRetry } from './chat.ts'
 import { ChatError, toChatError } from './errors.ts'
 import { sizeOf } from './size.ts'
+import { splitLong } from './split.ts'
 import { setTimer } from './timer.ts'
 import { type ChatDelta, isTerminal, type StreamStore, type Usage } from './types.ts'
 
@@ -158,7 +159,7 @@ export function startReply(options: ReplyOptions): Reply {
   async function record(): Promise<void> {
     for await (const made of produce(controller.signal, told)) {
       if (over) return
-      const deltas = fitting(made)
+      const deltas = fitting(splitLong(made))
       recorded += deltas.length
       // Goes on even so: the generator's next step cleans up after its last delta.
       over = deltas.some(isTerminal)

@@ -1,4 +1,6 @@
+import { type Budget, outOfMemory } from './budget.ts'
 import { collect } from './collect.ts'
+import { inPieces } from './document.ts'
 import { errorOf } from './chat.ts'
 import { partLost } from './ends.ts'
 import { ChatError } from './errors.ts'
@@ -27,6 +29,8 @@ import {
 
 export interface ServiceOptions {
   readonly store: StreamStore
+  /** Counts what whole answers take while they are put together and sent. */
+  readonly budget: Budget
   readonly replies: Replies
   /** Makes a request of ours of what a client asks: model, limits, instructions, tools. */
   readonly prepare: (chat: DialectRequest['chat']) => ChatRequest
@@ -74,7 +78,7 @@ export interface Reading {
 
 /** Joins the log of replies and the ways to read it. */
 export function createService(options: ServiceOptions): Service {
-  const { store, replies, prepare, limits, signer, maxBodyBytes, maxJsonNodes } = options
+  const { store, budget, replies, prepare, limits, signer, maxBodyBytes, maxJsonNodes } = options
   const { acceptWaitMs, heartbeatMs } = options
   const poller = createStatePoller(store)
 
@@ -135,20 +139,54 @@ export function createService(options: ServiceOptions): Service {
     const { id, fresh, stays, reply, cookie } = await start(dialect, asked, request)
     const leave = reply?.join()
     const limit = limitedTo(request.signal, fresh ? Infinity : options.followMs)
+    const memory = openCopy()
+    let read = false
     try {
-      const { answer, error } = await collect(store.read(id, { after: 0, signal: limit.signal }))
+      const { answer, error } = await collect(store.read(id, { after: 0, signal: limit.signal }), memory.hold)
+      read = !limit.signal.aborted
       if (!answer && !error && limit.signal.aborted && !request.signal.aborted) throw unfinished()
       const stopped = new ChatError('cancelled', 'The reply was stopped.')
       const document = answer && dialect.toDocument?.(answer)
       const failure = reply?.failure ?? (error && errorOf(error)) ?? stopped
       const head = { ...headersOf(id, reply), ...cookie }
-      const result = document ? json(200, document, head) : dialect.refuse(failure, head)
+      const result = document ? memory.send(() => json(200, document, head)) : dialect.refuse(failure, head)
       return reply ? { ...result, settled: reply.settled } : result
     } finally {
       limit.lift()
+      memory.release()
       if (request.signal.aborted && reply && !stays) await abandon(reply)
-      await leave?.(!limit.signal.aborted)
+      await leave?.(read)
     }
+  }
+
+  /** Counts one client's copy of a whole answer: while it is put together, and until it was sent. */
+  function openCopy() {
+    const memory = budget.open()
+    let sending = false
+
+    function hold(bytes: number): void {
+      if (!budget.fits(bytes)) {
+        // At once: otherwise all who wait for the same reply would find no room in this turn.
+        memory.close()
+        throw outOfMemory('The answer was not put together')
+      }
+      memory.add(bytes)
+    }
+
+    /** As JSON it takes the same once more. */
+    function send(toReply: () => HttpReply): HttpReply {
+      hold(memory.bytes)
+      const reply = toReply()
+      const body = typeof reply.body === 'string' ? inPieces(reply.body, memory.close) : undefined
+      sending = body !== undefined
+      return body ? { ...reply, body } : reply
+    }
+
+    function release(): void {
+      if (!sending) memory.close()
+    }
+
+    return { hold, send, release }
   }
 
   /** `stays`: leaving before the answer is not the end of it. `cookie`: for the client that has to know its secret. */

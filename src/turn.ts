@@ -1,3 +1,5 @@
+import { bytesOfValue } from './memory.ts'
+import { createText } from './text.ts'
 import { type CallPiece, createCalls, type HeardCall } from './calls.ts'
 import { ChatError } from './errors.ts'
 import { race } from './race.ts'
@@ -19,6 +21,8 @@ export interface TurnOptions {
   readonly onToolError?: ((error: ChatError) => void) | undefined
   /** Told whenever a tool of this service begins to run. */
   readonly onToolRun?: (() => void) | undefined
+  /** Receives how many bytes more of memory the turn takes. */
+  readonly onHold?: ((bytes: number) => void) | undefined
 }
 
 /**
@@ -58,18 +62,18 @@ export function requireMaxSteps(maxSteps: number): void {
 
 /** Begins with the first step. @throws `ChatError` for `maxSteps` that is none. */
 export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
-  const { id, maxSteps = 8, onToolError, onToolRun } = options
+  const { id, maxSteps = 8, onToolError, onToolRun, onHold } = options
   requireMaxSteps(maxSteps)
   const tools = options.tools?.specs.length ? options.tools : undefined
   const offered = tools ? withTools(asked, tools) : asked
   const names = new Set(offered.tools?.map(({ name }) => name))
   // A call of a name that nobody knows is answered too: with a list of those that exist.
   const isServer = (name: string) => tools !== undefined && (tools.runs(name) || !names.has(name))
-  const calls = createCalls(id, isServer, callIds(asked))
+  const calls = createCalls(id, { isServer, taken: callIds(asked), onHold })
   const spent = new Map<number, UsageDelta>()
   let step = 1
-  let text = ''
-  let reasoning = ''
+  let text = createText(onHold)
+  let reasoning = createText(onHold)
   let heard: readonly HeardCall[] = []
   /** Of those, the ones that are answered here. */
   let ours: readonly HeardCall[] = []
@@ -116,10 +120,12 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
 
   function proceed(toolbox: Toolbox, results: ReadonlyMap<string, ToolResult>): void {
     step++
-    const messages = [...turn.request.messages, ...toMessages({ text, reasoning }, heard, results)]
+    const said = { text: text.whole(), reasoning: reasoning.whole() }
+    const messages = [...turn.request.messages, ...toMessages(said, heard, results)]
+    for (const { result } of results.values()) onHold?.(2 * bytesOfValue(result))
     turn.request = { ...turn.request, messages, ...toolsOfStep(toolbox), maxOutputTokens: tokensLeft() }
-    text = ''
-    reasoning = ''
+    text = createText(onHold)
+    reasoning = createText(onHold)
     turn.state = 'asking'
   }
 
@@ -134,10 +140,10 @@ export function createTurn(asked: ChatRequest, options: TurnOptions): Turn {
     hear(delta) {
       switch (delta.type) {
         case 'text':
-          if (tools) text += delta.text
+          if (tools) text.add(delta.text)
           return delta
         case 'reasoning':
-          if (tools) reasoning += delta.text
+          if (tools) reasoning.add(delta.text)
           return delta
         case 'tool-call':
           return calls.read(delta satisfies CallPiece)

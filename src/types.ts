@@ -1,3 +1,4 @@
+import type { Budget } from './budget.ts'
 import type { ChatError, ErrorCode } from './errors.ts'
 
 /** How an answer ended, in the model's own judgement; `cancelled` when somebody stopped it. */
@@ -309,6 +310,8 @@ export interface CreateOptions {
   readonly start?: ChatDelta | undefined
   /** Told what another instance asks of this reply's producer; may be told the same again. */
   readonly onAsk?: ((ask: Ask) => void) | undefined
+  /** Runs at most once, when memory is used up and this reply takes the most: its producer must end it. */
+  readonly onOverload?: (() => void) | undefined
 }
 
 /** What a name leads to. */
@@ -334,6 +337,8 @@ export interface Batches extends AsyncIterableIterator<readonly ChatDelta[]> {
  * `test/store-contract.ts`. Where it cannot be reached a call fails with `ChatError` `store-unavailable`.
  */
 export interface StreamStore {
+  /** Counts the memory that its replies take in this process. Absent = they take none, or it is not counted. */
+  readonly budget?: Budget | undefined
   /** How long a log may lag behind what its readers have seen, in milliseconds; absent = it never does. */
   readonly leaseMs?: number | undefined
   /**
@@ -351,7 +356,8 @@ export interface StreamStore {
   append(id: string, deltas: readonly ChatDelta[]): ChatDelta | undefined | Promise<ChatDelta | undefined>
   /**
    * Everything after `after`, then what comes, up to the terminal delta; each pull gives all there is since the
-   * last. Ends without a word when `signal` aborts. @throws `not-found`, or `gone` if it is lost while being read.
+   * last. Ends without a word when `signal` aborts. @throws `not-found`, or `gone` if it is lost while being read;
+   * `overloaded` where memory for a copy is missing, or for what is not read yet.
    */
   read(id: string, options: { readonly after: number; readonly signal: AbortSignal }): Batches
   /**

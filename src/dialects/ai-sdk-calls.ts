@@ -1,4 +1,5 @@
 import { isReadable, jsonOf, parseInput } from '../call-input.ts'
+import { createText, type GrowingText } from '../text.ts'
 import type { ChatDelta, Fields } from '../types.ts'
 import type { UiCall, UiChunk } from './ai-sdk-chunks.ts'
 
@@ -28,7 +29,7 @@ interface Call {
   /** As the page knows it: one of its own. */
   id: string
   name: string
-  text: string
+  text: GrowingText
   server: boolean
   extra?: Fields
   signature?: string
@@ -58,7 +59,10 @@ function uiCalls(replyId: string, known: Known): UiCalls {
       else waiting.set(id, [call])
     }
     call.stage = 'open'
-    return [{ type: 'tool-input-start', toolName: call.name, ...fieldsOf(call) }, ...more(call, call.text)]
+    return [
+      { type: 'tool-input-start', toolName: call.name, ...fieldsOf(call) },
+      ...more(call, call.text.whole()),
+    ]
   }
 
   function completeOne(call: Call, problem = invalidInput): readonly UiChunk[] {
@@ -66,10 +70,10 @@ function uiCalls(replyId: string, known: Known): UiCalls {
     call.stage = 'complete'
     // The page sends it back with the call's result.
     const fields = { toolName: call.name, ...fieldsOf(call), ...metadataOf(call) }
-    const { text } = call
+    const text = call.text.whole()
     const input = parseInput(text)
     // Nothing reads them again.
-    call.text = ''
+    call.text = createText()
     delete call.extra
     if (input !== undefined) return [{ type: 'tool-input-available', input, ...fields }]
     return [{ type: 'tool-input-error', input: text, errorText: problem, ...fields }]
@@ -79,9 +83,12 @@ function uiCalls(replyId: string, known: Known): UiCalls {
     read({ index, id = '', name = '', arguments: text, server = false, extra, signature }) {
       let call = calls.get(index)
       if (!call)
-        calls.set(index, (call = { heard: '', id: '', name: '', text: '', server, stage: 'unnamed' }))
+        calls.set(
+          index,
+          (call = { heard: '', id: '', name: '', text: createText(), server, stage: 'unnamed' }),
+        )
       if (call.stage === 'complete' || call.stage === 'answered') return []
-      call.text += text
+      call.text.add(text)
       if (extra) call.extra = { ...call.extra, ...extra }
       if (signature !== undefined) call.signature = signature
       if (call.stage === 'open') return more(call, text)
@@ -115,17 +122,23 @@ function uiCalls(replyId: string, known: Known): UiCalls {
     },
 
     get openLength() {
-      return [...calls.values()].reduce((sum, { text }) => sum + text.length, 0)
+      return [...calls.values()].reduce((sum, { text }) => sum + text.whole().length, 0)
     },
   }
 }
 
 function copyOf({ calls, waiting }: Known): Known {
-  const copies = new Map([...calls.values()].map((call) => [call, { ...call }]))
+  const copies = new Map([...calls.values()].map((call) => [call, { ...call, text: copyOfText(call.text) }]))
   return {
     calls: new Map([...calls].map(([index, call]) => [index, copies.get(call)!])),
     waiting: new Map([...waiting].map(([id, named]) => [id, named.map((call) => copies.get(call)!)])),
   }
+}
+
+function copyOfText(text: GrowingText): GrowingText {
+  const copy = createText()
+  copy.add(text.whole())
+  return copy
 }
 
 function more({ id }: Call, text: string): readonly UiChunk[] {

@@ -1,14 +1,28 @@
+import { type Budget, createBudget, outOfMemory } from '../budget.ts'
 import { gone, stopped } from '../ends.ts'
 import { ChatError } from '../errors.ts'
-import { createLog, extend, lengthOf, type Log, readLog, terminalOf } from '../log.ts'
-import { sizeOf } from '../size.ts'
+import {
+  createLog,
+  cut,
+  extend,
+  forget as forgetLog,
+  lengthOf,
+  type Log,
+  readLog,
+  terminalOf,
+} from '../log.ts'
 import type { Ask, Binding, CreateOptions, ReplyState, StreamStore } from '../types.ts'
 
 export interface MemoryStoreOptions {
   /** How long a sealed reply can be read, in milliseconds. Default ten minutes. */
   readonly ttlMs?: number | undefined
-  /** Characters of all sealed replies together; above it the oldest are forgotten early. Default 64 Mi. */
+  /**
+   * Bytes of memory that all replies may take, running and finished ones together. Before that, new replies are
+   * refused and finished ones are forgotten early; see `Budget`. Default 134217728 (128 MiB).
+   */
   readonly maxBytes?: number | undefined
+  /** Counts the memory, in place of `maxBytes`: for several stores in one process. */
+  readonly budget?: Budget | undefined
   /** Milliseconds, from any origin. */
   readonly now?: (() => number) | undefined
 }
@@ -19,40 +33,42 @@ interface Entry {
   readonly onAsk: ((ask: Ask) => void) | undefined
   /** Names bound to it: they are forgotten together. */
   readonly names: Set<string>
-  bytes: number
   sealedAt: number | undefined
 }
+
+/** Memory of a name, beside its text. */
+const NAME_BYTES = 160
 
 /**
  * Keeps replies in this process: good for one server and for tests.
  *
- * A sealed reply is forgotten after `ttlMs`, or earlier when all of them exceed `maxBytes`; then reading it throws
- * `not-found`. Who is reading it already gets it to its end. Forgetting happens when replies are opened or looked up,
- * without a timer of its own.
+ * A sealed reply is forgotten after `ttlMs`, or earlier when the memory is needed; then reading it throws `not-found`.
+ * A reader that is reading it already gets it to its end. Expired replies are forgotten when replies are opened or
+ * looked up, without a timer.
  */
 export function createMemoryStore({
   ttlMs = 600_000,
-  maxBytes = 64 * 1024 * 1024,
+  maxBytes,
   now = () => performance.now(),
+  budget = createBudget({ maxBytes, now }),
 }: MemoryStoreOptions = {}): StreamStore {
   const entries = new Map<string, Entry>()
   /** Sealed ones, the oldest first. */
   const sealed = new Map<string, Entry>()
   const names = new Map<string, Binding>()
-  let sealedBytes = 0
 
   function forgetOld(): void {
     const time = now()
     for (const [id, entry] of sealed) {
-      if (sealedBytes <= maxBytes && (entry.sealedAt ?? time) + ttlMs > time) return
-      sealed.delete(id)
+      if ((entry.sealedAt ?? time) + ttlMs > time) return
       forget(id, entry)
-      sealedBytes -= entry.bytes
     }
   }
 
   function forget(id: string, entry: Entry): void {
     entries.delete(id)
+    sealed.delete(id)
+    forgetLog(entry.log)
     for (const name of entry.names) if (names.get(name)?.id === id) names.delete(name)
   }
 
@@ -60,12 +76,22 @@ export function createMemoryStore({
     return { length: lengthOf(log), sealed: log.sealed, owner, terminal: terminalOf(log) }
   }
 
+  function seal(id: string, entry: Entry): void {
+    const { log } = entry
+    entry.sealedAt = now()
+    sealed.set(id, entry)
+    if (log.account?.overloaded) cut(log, outOfMemory('A part of the reply was dropped'))
+    log.account?.finish(() => forget(id, entry), ttlMs)
+  }
+
   const store: StreamStore = {
-    create(id, { owner = '', onAsk }: CreateOptions = {}) {
+    budget,
+
+    create(id, { owner = '', caller, onAsk, onOverload }: CreateOptions = {}) {
       forgetOld()
       if (entries.has(id)) throw new ChatError('internal', 'There is a reply under this id already.')
-      const log = createLog()
-      entries.set(id, { log, owner, onAsk, names: new Set(), bytes: 0, sealedAt: undefined })
+      const log = createLog(0, budget.open({ caller, onOverload }))
+      entries.set(id, { log, owner, onAsk, names: new Set(), sealedAt: undefined })
       return true
     },
 
@@ -79,15 +105,8 @@ export function createMemoryStore({
       if (!entry) return gone
       const { log } = entry
       if (log.sealed) return terminalOf(log)
-      const before = lengthOf(log)
       extend(log, deltas)
-      const taken = lengthOf(log) - before
-      for (let at = 0; at < taken; at++) entry.bytes += OBJECT_LENGTH + sizeOf(deltas[at]!)
-      if (log.sealed) {
-        entry.sealedAt = now()
-        sealed.set(id, entry)
-        sealedBytes += entry.bytes
-      }
+      if (log.sealed) seal(id, entry)
       return undefined
     },
 
@@ -122,6 +141,7 @@ export function createMemoryStore({
       const entry = entries.get(binding.id)
       if (entry && (replace || !before)) {
         names.set(name, binding)
+        if (!entry.names.has(name)) entry.log.account?.add(NAME_BYTES + 2 * name.length)
         entry.names.add(name)
       }
       return before?.id === binding.id ? undefined : before
@@ -151,6 +171,3 @@ function sealing(log: Log): Promise<void> {
     look()
   })
 }
-
-/** Characters that an object takes beside what it says, roughly. */
-const OBJECT_LENGTH = 64

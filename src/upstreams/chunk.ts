@@ -5,6 +5,7 @@ import { readTexts } from './content.ts'
 import { failureInStream, failureOfReport } from './failure.ts'
 import { fields, isBlank, list, word } from './json.ts'
 import type { EventReader } from './reader.ts'
+import { createSaid } from './said.ts'
 import { toUsage } from './usage.ts'
 
 /** Names of OpenAI's API reference, and the words of vendors that mean the same. */
@@ -55,7 +56,7 @@ export function createChunkReader(): EventReader {
     refusal: false,
   }
   /** What messages said. */
-  const heard = { reasoning: '', text: '', refusal: '' }
+  const heard = { reasoning: createSaid(), text: createSaid(), refusal: createSaid() }
   function read(chunk: unknown, out: UpstreamDelta[]): void {
     const failure = failureInStream(chunk)
     if (failure) throw failure
@@ -99,10 +100,10 @@ export function createChunkReader(): EventReader {
     for (const type of ['reasoning', 'text', 'refusal'] as const) {
       if (said[type]) continue
       const text = whole.map((delta) => (delta.type === type ? delta.text : '')).join('')
-      const repeats = text.startsWith(heard[type])
+      const repeats = heard[type].begins(text)
       const rest = repeats ? text.slice(heard[type].length) : text
       if (rest === '') continue
-      heard[type] += rest
+      heard[type].add(rest)
       out.push({ type, text: rest })
     }
     if (calls.empty) readCalls(message, out)

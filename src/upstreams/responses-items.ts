@@ -1,6 +1,7 @@
 import type { Fields, UpstreamDelta } from '../types.ts'
 import { fields, list } from './json.ts'
 import { createItemCalls, isCall } from './responses-calls.ts'
+import { createSaid, type Said } from './said.ts'
 
 /** What a part of an item says. A summary of reasoning and reasoning itself are parts of the same item. */
 type Channel = 'text' | 'refusal' | 'summary' | 'reasoning'
@@ -10,7 +11,7 @@ interface Part {
   /** The index of its item, where the server gives one. */
   readonly output: unknown
   /** All of it so far. */
-  said: string
+  readonly said: Said
 }
 
 /**
@@ -43,15 +44,15 @@ export function createItemBook() {
 
   function add(part: Part, text: string, logprobs: unknown, out: UpstreamDelta[]): void {
     const type = part.channel === 'summary' ? 'reasoning' : part.channel
-    const isNext = part.said === '' && type === 'reasoning' && parts.some(isSaidThought)
+    const isNext = part.said.length === 0 && type === 'reasoning' && parts.some(isSaidThought)
     const piece = isNext ? `\n\n${text}` : text
-    part.said += text
+    part.said.add(text)
     if (Array.isArray(logprobs) && logprobs.length > 0) out.push({ type, text: piece, logprobs })
     else out.push({ type, text: piece })
   }
 
   function addPart(channel: Channel, event: Fields): Part {
-    const part: Part = { channel, output: event['output_index'], said: '' }
+    const part: Part = { channel, output: event['output_index'], said: createSaid() }
     parts.push(part)
     for (const place of [indexIn(event), event['item_id']]) {
       const key = keyOf(channel, place, event)
@@ -73,7 +74,7 @@ export function createItemBook() {
     const places = [event['item_id'], indexIn(event)]
     const placed = places.flatMap((place) => byPlace.get(keyOf(to, place, event)) ?? [])
     const free = [...placed, ...parts].filter((part) => part.channel === to && !taken.has(part))
-    const part = free.find(({ said }) => text.startsWith(said)) ?? free.find((each) => placed.includes(each))
+    const part = free.find(({ said }) => said.begins(text)) ?? free.find((each) => placed.includes(each))
     if (part) taken.add(part)
     return part
   }
@@ -84,7 +85,7 @@ export function createItemBook() {
     const part = claimed ? findWhole(to, event, text, claimed) : find(to, event)
     if (part) {
       // No logprobs: they would be those of the whole.
-      if (text.length > part.said.length && text.startsWith(part.said))
+      if (text.length > part.said.length && part.said.begins(text))
         add(part, text.slice(part.said.length), undefined, out)
       return
     }
@@ -134,7 +135,7 @@ export function createItemBook() {
 }
 
 function isSaidThought({ channel, said }: Part): boolean {
-  return said !== '' && (channel === 'summary' || channel === 'reasoning')
+  return said.length > 0 && (channel === 'summary' || channel === 'reasoning')
 }
 
 function itemIn(event: Fields): unknown {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { defaultMemoryBytes } from '../../handlers/memory.ts'
 import { tools } from '../../handlers/tools.ts'
 import { describe, expect, test } from 'vitest'
 import { type Options, OptionsError, readOptions } from '../../handlers/options.ts'
@@ -29,6 +30,7 @@ const defaults: Options = {
   maxOutputTokens: undefined,
   maxEventBytes: 1_048_576,
   maxReplyBytes: 8_388_608,
+  maxMemoryBytes: defaultMemoryBytes(),
   retries: 2,
   headersTimeoutMs: 30_000,
   firstDeltaTimeoutMs: 60_000,
@@ -149,6 +151,7 @@ describe('a setting is read', () => {
     [{ MAX_OUTPUT_TOKENS: '1000' }, { maxOutputTokens: 1000 }],
     [{ MAX_EVENT_BYTES: '1024' }, { maxEventBytes: 1024 }],
     [{ MAX_REPLY_BYTES: '1024' }, { maxReplyBytes: 1024 }],
+    [{ MAX_MEMORY_BYTES: '8000000000' }, { maxMemoryBytes: 8_000_000_000 }],
     [{ UPSTREAM_RETRIES: '0' }, { retries: 0 }],
     [{ HEADERS_TIMEOUT_MS: '1' }, { headersTimeoutMs: 1 }],
     [{ FIRST_DELTA_TIMEOUT_MS: '2' }, { firstDeltaTimeoutMs: 2 }],

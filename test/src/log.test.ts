@@ -72,7 +72,7 @@ describe('a long log', () => {
           for (const { from, read } of readers) expect(await read).toEqual(deltas.slice(from))
           for (const place of places) {
             const at = Math.floor(place * (deltas.length - 1))
-            const some = deltasFrom(log, at)
+            const some = deltasFrom(log, at)!
             expect(some.deltas[some.from]).toEqual(deltas[at])
           }
         },

@@ -1,6 +1,8 @@
+import { type Budget, outOfMemory } from '../../budget.ts'
 import { partLost } from '../../ends.ts'
 import { ChatError } from '../../errors.ts'
-import { createLog, extend, fail, lengthOf, type Log } from '../../log.ts'
+import { createLog, cut, extend, fail, forget, lengthOf, type Log } from '../../log.ts'
+import { bytesOfAll } from '../../memory.ts'
 import type { Commands, RedisLink } from './commands.ts'
 
 export interface MirrorOptions {
@@ -10,6 +12,7 @@ export interface MirrorOptions {
   readonly commands: Commands
   readonly subscribe: RedisLink['subscribe']
   readonly leaseMs: number
+  readonly budget: Budget
   /** Runs once, when it follows no more. */
   readonly onEnd: () => void
 }
@@ -21,8 +24,10 @@ export interface Mirror {
   join(): () => void
 }
 
-/** Deltas in one answer of Redis. */
+/** Deltas in the first answer of Redis, in any one, and about how many bytes of them in one that follows. */
+const FIRST_PAGE = 100
 const PAGE = 500
+const PAGE_BYTES = 1024 * 1024
 /** A reader says so often that it is there, and looks whether the producer is. */
 const LOOK_MS = 750
 /** The same where nothing is published. */
@@ -31,16 +36,19 @@ const RETRY_MS = 250
 
 /**
  * Follows a reply from Redis until it is sealed, lost, or read no more. Its readers are told: `not-found` or `gone` when
- * it is not there, `store-unavailable` when Redis could not be reached for a lease.
+ * it is not there, `store-unavailable` when Redis could not be reached for a lease, `overloaded` when there is no memory
+ * for it any more.
  */
-export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }: MirrorOptions): Mirror {
-  const log = createLog(after)
+export function createMirror(options: MirrorOptions): Mirror {
+  const { id, after, commands, subscribe, leaseMs, budget, onEnd } = options
+  const log = createLog(after, budget.open({ onOverload: drop, copy: true }))
   let readers = 0
   let over = false
   let rung = false
   let wake = (): void => {}
   let unsubscribe: (() => void) | undefined
   let known = false
+  let pageLength = FIRST_PAGE
 
   function ring(): void {
     rung = true
@@ -74,11 +82,13 @@ export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }:
 
   async function fetch(): Promise<void> {
     for (;;) {
-      const page = await commands.range(id, lengthOf(log), PAGE)
+      const asked = pageLength
+      const page = await commands.range(id, lengthOf(log), asked)
       if (over) return
       if (page.length > 0) known = true
       extend(log, page)
-      if (log.sealed || page.length < PAGE) return
+      if (log.sealed || page.length < asked) return
+      pageLength = Math.max(1, Math.min(PAGE, Math.floor((asked * PAGE_BYTES) / bytesOfAll(page))))
     }
   }
 
@@ -138,7 +148,14 @@ export function createMirror({ id, after, commands, subscribe, leaseMs, onEnd }:
     over = true
     wake()
     unsubscribe?.()
+    forget(log)
     onEnd()
+  }
+
+  /** Ends it because the memory is needed. Its readers can resume: the log is in Redis. */
+  function drop(): void {
+    cut(log, outOfMemory('The copy of this reply was dropped'))
+    end()
   }
 
   return {

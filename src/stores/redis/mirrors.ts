@@ -1,3 +1,4 @@
+import { outOfMemory } from '../../budget.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
 
 /** The mirrors of an instance: at most `MAX_MIRRORS` of a reply, however many readers it has. */
@@ -10,10 +11,14 @@ export interface Mirrors {
 const MAX_MIRRORS = 3
 
 /** Creates the mirrors of an instance: none yet. */
-export function createMirrors(options: Pick<MirrorOptions, 'commands' | 'subscribe' | 'leaseMs'>): Mirrors {
+export function createMirrors(
+  options: Pick<MirrorOptions, 'commands' | 'subscribe' | 'leaseMs' | 'budget'>,
+): Mirrors {
   const mirrors = new Map<string, Set<Mirror>>()
 
   function open(id: string, after: number): Mirror {
+    // Refused before it takes anything; the mirrors that exist continue.
+    if (!options.budget.fits(0)) throw outOfMemory('This reply cannot be read here')
     const all = mirrors.get(id) ?? new Set()
     mirrors.set(id, all)
     const onEnd = (): void => {

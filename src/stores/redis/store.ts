@@ -1,6 +1,7 @@
+import { type Budget, createBudget, outOfMemory } from '../../budget.ts'
 import { gone, stopped } from '../../ends.ts'
 import { ChatError } from '../../errors.ts'
-import { createLog, extend, lengthOf, type Log, readLog, terminalOf } from '../../log.ts'
+import { createLog, cut, extend, forget, lengthOf, type Log, readLog, terminalOf } from '../../log.ts'
 import { toBase64Url } from '../../names.ts'
 import type { Ask, ChatDelta, CreateOptions, ReplyState, StreamStore } from '../../types.ts'
 import { createCommands, type RedisLink } from './commands.ts'
@@ -33,6 +34,13 @@ export interface RedisStoreOptions {
    * first readers alone (`degrade`). Default `fail`.
    */
   readonly down?: 'fail' | 'degrade' | undefined
+  /**
+   * Bytes of memory that replies may take in this process: those that are produced here, and copies of others for their
+   * readers here. Before that, new replies and new copies are refused; see `Budget`. Default 134217728 (128 MiB).
+   */
+  readonly maxBytes?: number | undefined
+  /** Counts the memory, in place of `maxBytes`: for several stores in one process. */
+  readonly budget?: Budget | undefined
 }
 
 export interface RedisStore extends StreamStore {
@@ -66,13 +74,14 @@ const UNKEPT_MS = 60_000
  */
 export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {}): RedisStore {
   const { leaseMs = 15_000, prefix = 'deltarelay', down = 'fail', writesLate = true } = options
+  const { maxBytes, budget = createBudget({ maxBytes }) } = options
   const retentionMs = Math.max(1000, options.retentionMs ?? 600_000)
   const instance = toBase64Url(crypto.getRandomValues(new Uint8Array(9)))
   const commands = createCommands({ link, prefix, instance, leaseMs, retentionMs })
   const quota = createQuota({ commands, maxBytes: options.maxBytesPerCaller })
   const written = new Map<string, Written>()
   const unkept = new Map<string, { readonly log: Log; readonly owner: string; readonly since: number }>()
-  const mirrors = createMirrors({ commands, subscribe: link.subscribe, leaseMs })
+  const mirrors = createMirrors({ commands, subscribe: link.subscribe, leaseMs, budget })
   /** Replies that are over and are put on their caller's account. */
   const accounting = new Map<string, Promise<void>>()
   const stop = shared((id) => stopElsewhere(id))
@@ -99,8 +108,9 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
     }
   }
 
-  function write(id: string, { owner = '', caller = '', start, onAsk = () => {} }: CreateOptions): void {
-    const log = createLog()
+  function write(id: string, options: CreateOptions): void {
+    const { owner = '', caller = '', start, onAsk = () => {}, onOverload } = options
+    const log = createLog(0, budget.open({ caller, onOverload }))
     const onDone = (): void => over(id)
     const uplink = createUplink({ id, log, start, commands, leaseMs, writesLate, onAsk, onDone })
     const names = createHeldNames(id, commands)
@@ -128,7 +138,10 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   }
 
   function done(id: string): void {
+    const log = written.get(id)?.log
     written.delete(id)
+    if (log?.account?.overloaded) cut(log, outOfMemory('A part of the reply was dropped'))
+    if (log) forget(log)
     if (written.size > 0) return
     clearInterval(ticking)
     ticking = undefined
@@ -137,8 +150,14 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   function forgetUnkept(): void {
     const now = performance.now()
     for (const [id, { log, since }] of unkept) {
-      if (log.sealed && now - since > UNKEPT_MS) unkept.delete(id)
+      if (log.sealed && now - since > UNKEPT_MS) dropUnkept(id)
     }
+  }
+
+  function dropUnkept(id: string): void {
+    const log = unkept.get(id)?.log
+    unkept.delete(id)
+    if (log) forget(log)
   }
 
   async function stopElsewhere(id: string): Promise<ReplyState | undefined> {
@@ -160,6 +179,7 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   }
 
   return {
+    budget,
     leaseMs,
 
     async create(id, options = {}) {
@@ -170,7 +190,9 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
       } catch (error) {
         if (error instanceof ChatError) throw error
         if (down === 'fail') throw unavailable(error)
-        unkept.set(id, { log: createLog(), owner: options.owner ?? '', since: performance.now() })
+        const { caller, onOverload } = options
+        const log = createLog(0, budget.open({ caller, onOverload }))
+        unkept.set(id, { log, owner: options.owner ?? '', since: performance.now() })
         return false
       }
       write(id, options)
@@ -179,7 +201,7 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
 
     async discard(id) {
       done(id)
-      unkept.delete(id)
+      dropUnkept(id)
       // What cannot be deleted now expires, like every log whose producer is gone.
       await commands.discard(id).catch(() => {})
     },
@@ -197,6 +219,10 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
       if (!here) return ended(commands.look(id, false))
       if (here.sealed) return terminalOf(here)
       extend(here, deltas)
+      if (here.sealed) {
+        if (here.account?.overloaded) cut(here, outOfMemory('A part of the reply was dropped'))
+        here.account?.finish(() => dropUnkept(id))
+      }
       return undefined
     },
 

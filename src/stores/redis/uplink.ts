@@ -1,4 +1,5 @@
 import { deltasFrom, extend, lengthOf, type Log, terminalOf, toUnkept } from '../../log.ts'
+import { bytesOfAll } from '../../memory.ts'
 import { type Ask, type ChatDelta, isTerminal } from '../../types.ts'
 import { type Answer, type Commands, MAX_SMALL_BYTES, MAX_SMALL_LENGTH } from './commands.ts'
 import { utf8Length } from './utf8.ts'
@@ -108,7 +109,11 @@ export function createUplink(options: UplinkOptions): Uplink {
   function show(upTo = late || lost ? Infinity : kept): void {
     if (log.sealed) return
     const count = Math.min(upTo, total()) - lengthOf(log)
-    if (count > 0) extend(log, pending.splice(0, count))
+    if (count > 0) {
+      const deltas = pending.splice(0, count)
+      log.account?.add(-bytesOfAll(deltas))
+      extend(log, deltas)
+    }
     if (kept >= total()) late = false
   }
 
@@ -231,7 +236,9 @@ export function createUplink(options: UplinkOptions): Uplink {
   function* missing(): Generator<ChatDelta> {
     const seen = shown()
     for (let at = kept; at < seen;) {
-      const { deltas, from } = deltasFrom(log, at)
+      const next = deltasFrom(log, at)
+      if (!next) return // dropped, when nothing more is sent
+      const { deltas, from } = next
       const some = deltas.slice(from, from + seen - at)
       yield* some
       at += some.length
@@ -261,7 +268,9 @@ export function createUplink(options: UplinkOptions): Uplink {
       if (closed) return closed.then(() => terminalOf(log))
       const end = deltas.findIndex(isTerminal)
       const terminal = deltas[end]
-      pending.push(...(terminal ? deltas.slice(0, end) : deltas))
+      const said = terminal ? deltas.slice(0, end) : deltas
+      pending.push(...said)
+      log.account?.add(bytesOfAll(said))
       show()
       if (terminal) {
         closed = new Promise((settle) => (closing = { terminal, since: performance.now(), settle }))
