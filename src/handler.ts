@@ -3,6 +3,7 @@ import type { OnEnd, OnFinish } from './finished.ts'
 import { json } from './http.ts'
 import { toBase64Url } from './names.ts'
 import { type Page, pageRoute } from './page.ts'
+import type { AllowContinue } from './policy.ts'
 import { createPrepare } from './prepare.ts'
 import { createReplies } from './replies.ts'
 import { type Report, toReport } from './report.ts'
@@ -31,13 +32,16 @@ export interface HandlerOptions {
   readonly systemPrompt?: string | undefined
   /** Where replies are kept. Default: in memory. */
   readonly store?: StreamStore | undefined
-  /** Tokens one answer may have: lowers what a request asks for, and holds where it asks for nothing. */
+  /**
+   * Tokens one answer may have: lowers what a request asks for, and holds where it asks for nothing. Default 16384, sent
+   * to models that take it: a model with a lower maximum is called without. `Infinity`: no limit.
+   */
   readonly maxOutputTokens?: number | undefined
   /** Default 262144. */
   readonly maxBodyBytes?: number | undefined
   /** Default 200. */
   readonly maxMessages?: number | undefined
-  /** Replies produced at the same time; above it new ones are refused. Default: no limit. */
+  /** Replies produced at the same time; above it new ones are refused. Default 1000; `Infinity`: no limit. */
   readonly maxReplies?: number | undefined
   /** Characters one answer may have. Default 8 Mi. */
   readonly maxReplyBytes?: number | undefined
@@ -49,6 +53,11 @@ export interface HandlerOptions {
   readonly heartbeatMs?: number | undefined
   /** How long an answer goes on when nobody reads it any more. Default 30000. */
   readonly lingerMs?: number | undefined
+  /**
+   * Who may send `X-On-Disconnect: continue`, which lets a reply run to its end without a reader: `never`,
+   * `authenticated` (requests with a principal) or `always`. Others get `403 policy-not-allowed`. Default `authenticated`.
+   */
+  readonly allowContinue?: AllowContinue | undefined
   /** How long somebody who came back is served before it has to come again. Default: to the end of the answer. */
   readonly followMs?: number | undefined
   /** How often the upstream is asked again when it failed before the first delta. Default 2. */
@@ -107,7 +116,7 @@ export function createHandler(options: HandlerOptions): ChatHandler {
   const replies = createReplies({
     upstream: options.upstream,
     store,
-    maxReplies: options.maxReplies ?? Infinity,
+    maxReplies: options.maxReplies ?? 1000,
     maxReplyBytes: options.maxReplyBytes ?? 8 * 1024 * 1024,
     totalTimeoutMs: options.totalTimeoutMs ?? 600_000,
     lingerMs,
@@ -128,13 +137,14 @@ export function createHandler(options: HandlerOptions): ChatHandler {
     prepare: createPrepare({
       ...options,
       models,
-      maxOutputTokens: options.maxOutputTokens ?? Infinity,
+      maxOutputTokens: options.maxOutputTokens,
       tools,
     }),
     maxBodyBytes: options.maxBodyBytes ?? 262_144,
     acceptWaitMs: options.acceptWaitMs ?? 5000,
     heartbeatMs: options.heartbeatMs ?? 15_000,
     lingerMs,
+    allowContinue: options.allowContinue ?? 'authenticated',
     followMs: options.followMs ?? Infinity,
     streamingElsewhere: options.streamingElsewhere,
   })

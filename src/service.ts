@@ -5,7 +5,7 @@ import { ChatError } from './errors.ts'
 import { empty, json, readBody, stream, urlOf } from './http.ts'
 import { limitedTo } from './limited.ts'
 import { callerOf, ownerOf, readKey } from './names.ts'
-import { type DisconnectPolicy, readPolicy } from './policy.ts'
+import { type AllowContinue, type DisconnectPolicy, readPolicy, requireAllowed } from './policy.ts'
 import type { Replies, Started } from './replies.ts'
 import { type Opening, peek } from './peek.ts'
 import { replay } from './replay.ts'
@@ -33,6 +33,7 @@ export interface ServiceOptions {
   readonly heartbeatMs: number
   /** How long a reply goes on without a reader, in milliseconds. */
   readonly lingerMs: number
+  readonly allowContinue: AllowContinue
   /** How long somebody who came back is served before it has to come again, in milliseconds. */
   readonly followMs: number
   readonly streamingElsewhere: string | undefined
@@ -154,6 +155,7 @@ export function createService(options: ServiceOptions): Service {
   ): Promise<Started & { readonly stays: boolean }> {
     const chat = prepare(asked.chat)
     const policy = readPolicy(request, urlOf(request))
+    requireAllowed(policy, request, options.allowContinue)
     const key = await readKey(request, asked)
     if (request.signal.aborted) throw leftEarly()
     const { chatId, continues } = asked
