@@ -1,5 +1,7 @@
 # The production server. Built and run like this (see docs/deploy.md; not verified by the project's own tests):
-#   docker build -t deltarelay . && docker run --rm -p 3000:3000 -e OPENAI_API_KEY deltarelay
+#   docker build -t deltarelay .
+#   docker run --rm -p 127.0.0.1:3000:3000 -e OPENAI_API_KEY -e ALLOW_ANONYMOUS=1 -e ALLOWED_HOSTS=localhost,127.0.0.1 deltarelay
+# The server has no authentication: ALLOW_ANONYMOUS=1 accepts that, ALLOWED_HOSTS lists the names under which clients reach it.
 FROM node:24-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./

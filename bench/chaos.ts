@@ -49,6 +49,9 @@ const env = {
   UPSTREAM_RETRIES: '0',
   HEARTBEAT_MS: '1000',
   LINGER_MS: String(LINGER_MS),
+  // The readers are anonymous.
+  ON_DISCONNECT_CONTINUE: 'always',
+  MAX_REPLIES: '100000',
   DRAIN_MS: String(DRAIN_MS),
   ...(redis ? { REDIS_URL: redis.url, LEASE_MS: '3000' } : {}),
 }

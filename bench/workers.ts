@@ -24,7 +24,14 @@ if (!findRedis()) {
 const node = process.execPath
 const redis = await startRedis({ appendonly: true })
 const upstream = await startServer(node, [`${cache}servers.mjs`, 'upstream'])
-const env = { OPENAI_BASE_URL: `${upstream.url}/v1`, OPENAI_API_KEY: 'any', PORT: '0', DRAIN_MS: '0' }
+const env = {
+  OPENAI_BASE_URL: `${upstream.url}/v1`,
+  OPENAI_API_KEY: 'any',
+  PORT: '0',
+  DRAIN_MS: '0',
+  // More than the most that is looked for.
+  MAX_REPLIES: '100000',
+}
 
 const names = ['1, memory', '1, Redis', '2, Redis', '4, Redis'] as const
 type Name = (typeof names)[number]

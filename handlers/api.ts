@@ -1,7 +1,7 @@
 // The buffered function: an HTTP API, which cannot stream. Health, models, and whole answers as JSON.
 import serverless from 'serverless-http'
 import { createApp } from './app.ts'
-import { readOptions } from './options.ts'
+import { readFunctionOptions } from './options.ts'
 import { openRedis } from './redis.ts'
 import { requireModel } from './require-model.ts'
 import { wire } from './wire.ts'
@@ -9,8 +9,7 @@ import { wire } from './wire.ts'
 /** An HTTP API gives up after 30 s (API Gateway quotas); an answer has to be an answer before that. */
 const LONGEST_ANSWER_MS = 26_000
 
-// A function is one process for each request at a time: there are no workers here.
-const options = readOptions({ ...process.env, WORKERS: undefined })
+const options = readFunctionOptions(process.env)
 requireModel(options)
 const { handler: answer } = wire(options, {
   streamingElsewhere: options.chatUrl ?? '',

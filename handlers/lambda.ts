@@ -1,12 +1,11 @@
 // The streaming function: a function URL with `InvokeMode: RESPONSE_STREAM`. Reads the environment, wires, exports.
 import { toLambda } from '../adapters/lambda.ts'
-import { type Options, readOptions } from './options.ts'
+import { type Options, readFunctionOptions } from './options.ts'
 import { pageIn } from './page.ts'
 import { requireModel } from './require-model.ts'
 import { wire } from './wire.ts'
 
-// A function is one process for each request at a time: there are no workers here.
-const options = readOptions({ ...process.env, WORKERS: undefined })
+const options = readFunctionOptions(process.env)
 requireModel(options)
 
 /** Whoever follows an answer that another invocation writes holds one of its own: it comes again after a while. */

@@ -22,6 +22,11 @@ export function logError(error: ChatError, { replyId, ...context }: ReportContex
   console.error(JSON.stringify(line))
 }
 
+/** Writes one line of JSON to stderr: something that the operator should know. */
+export function logWarning(message: string): void {
+  console.error(JSON.stringify({ time: new Date().toISOString(), level: 'warn', message }))
+}
+
 /** Writes one line of JSON to stderr: that an upstream failed, why, and which one was asked in its place. */
 export function logFailover({ from, to, error }: FailoverMove): void {
   const { code } = error

@@ -1,5 +1,7 @@
 import { passFieldProblem } from '../src/dialects/openai-pass.ts'
 import { type DialectName, dialectNames } from '../src/handler.ts'
+import { hostProblem, isLoopback } from '../src/hosts.ts'
+import type { AllowContinue } from '../src/policy.ts'
 import type { Tool } from '../src/tools.ts'
 import { defaultMemoryBytes } from './memory.ts'
 import { tools } from './tools.ts'
@@ -22,6 +24,13 @@ export interface Options {
   readonly models: readonly string[] | '*'
   readonly systemPrompt: string | undefined
   readonly corsOrigins: readonly string[]
+  /** Host names under which clients reach the service, beside those of this machine where `loopback` is set. */
+  readonly allowedHosts: readonly string[] | '*'
+  /** Whether only this machine can reach the server. */
+  readonly loopback: boolean
+  /** Proxies in front of the server, whose `X-Forwarded-For` states the client's address. */
+  readonly trustedProxies: number
+  readonly allowContinue: AllowContinue
   /** Where the streaming function is, for the one that cannot stream. */
   readonly chatUrl: string | undefined
   readonly production: boolean
@@ -69,6 +78,9 @@ export interface Options {
   readonly stopOnPageHide: boolean
 }
 
+/** What the server binds. */
+type Address = Pick<Options, 'host' | 'loopback'>
+
 /** The model where neither `OPENAI_MODEL` nor `MODELS` nor `UPSTREAMS` says anything. */
 const DEFAULT_MODEL = 'gpt-4.1-mini'
 
@@ -102,6 +114,17 @@ export function readOptions(env: Environment): Options {
   const ms = (name: string, fallback: number, min = 1): number => whole(name, fallback, min, MAX_MS)
   const bytes = (name: string, fallback: number): number => whole(name, fallback, 1, 2 ** 30)
   const count = (name: string): number | undefined => whole(name, 0, 1, 10_000_000) || undefined
+
+  /** A count whose default limit can be lifted. */
+  function limit(name: string): number | undefined {
+    const value = text(name)
+    if (value === undefined) return undefined
+    if (value === 'none') return Infinity
+    const number = Number(value)
+    if (/^\d+$/.test(value) && number >= 1 && number <= 10_000_000) return number
+    problems.push(`${name} must be a whole number from 1 to 10000000, or none; got ${quote(value)}`)
+    return undefined
+  }
 
   function list(name: string): readonly string[] {
     return (text(name) ?? '').split(',').flatMap((item) => item.trim() || [])
@@ -228,13 +251,43 @@ export function readOptions(env: Environment): Options {
     return { host, port }
   }
 
+  /** Host names that requests may be sent to. Other sites' pages reach a server that checks none (DNS rebinding). */
+  function allowedHosts(name: string, { host, loopback }: Address): readonly string[] | '*' {
+    const values = list(name)
+    if (values.includes('*')) return '*'
+    for (const value of values) {
+      const problem = hostProblem(value)
+      if (problem) problems.push(`${name} ${problem}, or *; got ${quote(value)}`)
+    }
+    // AWS calls a Web Function for the host names of its own URL only.
+    if (values.length === 0 && text('AWS_LAMBDA_HTTP_ENDPOINT') !== undefined) return '*'
+    if (values.length === 0 && !loopback) {
+      problems.push(
+        `${name} must list the host names under which clients reach this server, such as chat.example, because it listens on ${quote(host)}: set it, or set it to * where a proxy in front checks them`,
+      )
+    }
+    return values
+  }
+
+  function requireAnonymous(name: string, { host, loopback }: Address): void {
+    const value = oneOf(name, ['0', '1'])
+    if (loopback || value === '1' || (text(name) ?? '0') !== '0') return
+    problems.push(
+      `${name} must be 1 because the server listens on ${quote(host)} and has no authentication: everyone who reaches it can spend tokens. Put an authenticating proxy in front and set ${name}=1, or unset HOST`,
+    )
+  }
+
   for (const [name, why] of Object.entries(notYet))
     if (text(name)) problems.push(`${name} is set, but ${why}`)
+  const bound = endpoint()
+  const address = { host: bound.host, loopback: isLoopback(bound.host) }
+  requireAnonymous('ALLOW_ANONYMOUS', address)
   const upstreams = readUpstreams(env, problems)
   const choice = chooseModels(text('OPENAI_MODEL'), list('MODELS'), upstreams)
   if (problems.length === 0) problems.push(...unserved(choice, upstreams))
   const options: Options = {
-    ...endpoint(),
+    ...bound,
+    loopback: address.loopback,
     workers: workers('WORKERS'),
     apiKey: key('OPENAI_API_KEY'),
     baseURL: url('OPENAI_BASE_URL'),
@@ -243,6 +296,9 @@ export function readOptions(env: Environment): Options {
     ...choice,
     systemPrompt: text('SYSTEM_PROMPT'),
     corsOrigins: origins('CORS_ORIGINS'),
+    allowedHosts: allowedHosts('ALLOWED_HOSTS', address),
+    trustedProxies: whole('TRUSTED_PROXIES', 0, 0, 100),
+    allowContinue: oneOf('ON_DISCONNECT_CONTINUE', ['authenticated', 'never', 'always']),
     chatUrl: url('CHAT_URL'),
     production: env['NODE_ENV'] === 'production' || text('AWS_LAMBDA_HTTP_ENDPOINT') !== undefined,
     dialects: dialects('DIALECTS'),
@@ -252,9 +308,9 @@ export function readOptions(env: Environment): Options {
     maxJsonNodes: whole('MAX_JSON_NODES', 10_000, 1, 10_000_000),
     passFields: passFields('PASS_FIELDS'),
     maxMessages: whole('MAX_MESSAGES', 200, 1, 1_000_000),
-    maxReplies: count('MAX_REPLIES'),
+    maxReplies: limit('MAX_REPLIES'),
     maxSteps: count('MAX_STEPS'),
-    maxOutputTokens: count('MAX_OUTPUT_TOKENS'),
+    maxOutputTokens: limit('MAX_OUTPUT_TOKENS'),
     maxEventBytes: bytes('MAX_EVENT_BYTES', 1024 * 1024),
     maxReplyBytes: bytes('MAX_REPLY_BYTES', 8 * 1024 * 1024),
     maxMemoryBytes: whole('MAX_MEMORY_BYTES', defaultMemoryBytes(), 1024 * 1024, 2 ** 40),
@@ -281,6 +337,15 @@ export function readOptions(env: Environment): Options {
   }
   if (problems.length > 0) throw new OptionsError(problems)
   return options
+}
+
+/**
+ * Reads the environment of a function, which binds nothing: AWS calls it for the host names of its own URL only, so that
+ * any is allowed unless `ALLOWED_HOSTS` says otherwise. It is one process for each request at a time, without workers.
+ */
+export function readFunctionOptions(env: Environment): Options {
+  const allowed = textIn(env, 'ALLOWED_HOSTS') ?? '*'
+  return readOptions({ ...env, WORKERS: undefined, HOST: undefined, ALLOWED_HOSTS: allowed })
 }
 
 /** What is wrong with the environment, one sentence each. */

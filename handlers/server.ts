@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimer } from '../src/timer.ts'
 import { createApp } from './app.ts'
+import { logWarning } from './log.ts'
 import { canLead, onPrimary, orderOfPrimary, startWorkers } from './cluster.ts'
 import { type Options, OptionsError, readOptions } from './options.ts'
 import { pageIn } from './page.ts'
@@ -41,6 +42,7 @@ async function main(environment: Options): Promise<void> {
   // Nobody who runs this for others wants to find out from them that the answers were made up.
   if (environment.production) requireModel(environment)
   const order = orderOfPrimary()
+  if (!order && !environment.loopback) logWarning(withoutAuthentication(environment))
   const simulator = simulated ? (order?.simulator ?? (await startModel())) : undefined
   const options = simulator ? pointedAt(simulator, environment) : environment
   if (order) serve({ ...options, port: order.port }, { simulated, alone: false })
@@ -83,6 +85,10 @@ async function lead(options: Options, simulator: string | undefined): Promise<vo
   }
   const { stop, kill } = startWorkers(workers, { port: address.port, simulator }, { drainMs, onReady })
   onSignals(stop, kill)
+}
+
+function withoutAuthentication({ host }: Options): string {
+  return `This server has no authentication, and listens on ${host}: everyone who reaches it can spend tokens (ALLOW_ANONYMOUS=1).`
 }
 
 /** Starts the simulated model on a free port of this machine. */

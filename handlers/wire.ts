@@ -1,5 +1,6 @@
 import { createNodeFetch } from '../adapters/node.ts'
 import { withCors } from '../src/cors.ts'
+import { withAllowedHosts } from '../src/hosts.ts'
 import { type ChatHandler, createHandler, type HandlerOptions } from '../src/handler.ts'
 import { createMemoryStore } from '../src/stores/memory.ts'
 import type { Handler, Upstream } from '../src/types.ts'
@@ -17,7 +18,7 @@ export interface Wired {
 
 /** Puts the parts together as the environment says; `more` is what a composition root adds. Without a store: in memory. */
 export function wire(options: Options, more: Partial<HandlerOptions> = {}): Wired {
-  const { corsOrigins, tools, retentionMs, maxMemoryBytes, ...rest } = options
+  const { corsOrigins, allowedHosts, loopback, tools, retentionMs, maxMemoryBytes, ...rest } = options
   const handler = createHandler({
     ...rest,
     upstream: upstreamFor(options),
@@ -28,7 +29,12 @@ export function wire(options: Options, more: Partial<HandlerOptions> = {}): Wire
     onEnd: logReply,
     ...more,
   })
-  return { handler: withCors(handler, { origins: corsOrigins }), close: handler.close }
+  // The host is checked first: a page that was rebound to this server counts as its own for everything after it.
+  const guarded = withAllowedHosts(withCors(handler, { origins: corsOrigins }), {
+    hosts: allowedHosts,
+    loopback,
+  })
+  return { handler: guarded, close: handler.close }
 }
 
 // What the environment says of an OpenAI account is nothing for the servers of others.

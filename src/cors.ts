@@ -1,7 +1,8 @@
 import { ChatError } from './errors.ts'
-import { empty, failure, isOwnOrigin } from './http.ts'
-import { isHead } from './router.ts'
-import type { Handler, HttpReply, HttpRequest } from './types.ts'
+import { empty, failure, urlOf } from './http.ts'
+import { isOwnPage, takesEvents } from './origin.ts'
+import type { Handler, HttpRequest } from './types.ts'
+import { refuseOwn } from './unmatched.ts'
 
 export interface CorsOptions {
   /** Exact origins of other sites that may use this service, such as `https://chat.example`. Default: none. */
@@ -13,12 +14,6 @@ export interface CorsOptions {
  * in its visitors' browsers, even where it cannot read the answer. Programs, which send no origin, are not affected.
  */
 export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): Handler {
-  // In somebody's own app: what is none of our routes is theirs to answer. OPTIONS asks that and starts nothing.
-  async function passable(reply: HttpReply, { url, headers, signal }: HttpRequest): Promise<HttpReply> {
-    const probe = await handler({ method: 'OPTIONS', url, headers, signal, text: () => Promise.resolve('') })
-    return probe.unmatched ? { ...reply, unmatched: true } : reply
-  }
-
   // A cache must not give one origin's answer to another.
   const vary = origins.length > 0 ? { vary: 'origin' } : undefined
 
@@ -27,13 +22,11 @@ export function withCors(handler: Handler, { origins = [] }: CorsOptions = {}): 
     const known = origin !== null && origins.includes(origin)
     const granted = known ? { 'access-control-allow-origin': origin, ...vary } : undefined
     if (request.method === 'OPTIONS' && granted && request.headers.get('access-control-request-method')) {
-      return passable(empty(204, { ...granted, ...preflight, ...allowedHeaders(request) }), request)
+      return refuseOwn(handler, request, empty(204, { ...granted, ...preflight, ...allowedHeaders(request) }))
     }
-    if (!granted && isForeign(request, origin)) {
-      const who = origin === null ? 'other sites' : origin.slice(0, 200)
-      const text = `Pages of ${who} may not use this service: add the origin to the allowed ones (CORS_ORIGINS).`
-      const refusal = failure(new ChatError('origin-not-allowed', text), vary)
-      return passable(isHead(request) ? { ...refusal, body: '' } : refusal, request)
+    if (!granted && isForeign(request)) {
+      const refusal = failure(new ChatError('origin-not-allowed', whyRefused(request)), vary)
+      return refuseOwn(handler, request, refusal)
     }
     const reply = await handler(granted ? asOwn(request) : request)
     if (!granted) return vary ? { ...reply, headers: { ...reply.headers, ...vary } } : reply
@@ -80,15 +73,41 @@ function allowedHeaders({ headers }: HttpRequest): Readonly<Record<string, strin
 }
 
 /**
- * Whether a page of another origin sends this. Browsers say so (W3C Fetch Metadata) where the connection is
- * trustworthy: https, or this machine. Elsewhere the `Origin` has to do, for what no preflight holds back: a
- * question in the address, and a stop.
+ * Whether a page of another origin sends this: browsers state it where the connection is trustworthy (`isOwnPage`).
+ * Elsewhere a request that acts without a preflight needs proof: to start a reply, to read one, or to stop one.
  */
-function isForeign({ method, url, headers }: HttpRequest, origin: string | null): boolean {
-  const site = headers.get('sec-fetch-site')
-  if (method === 'OPTIONS' || site === 'same-origin' || site === 'none') return false
-  const acts = /\/(?:stream|stop)(?:\?|$)/.test(url)
-  if (site === null) return acts && origin !== null && !isOwnOrigin(origin, headers)
-  // A link to the page is fine; a link, a form, a frame or a window that asks or stops is not.
-  return acts || headers.get('sec-fetch-mode') !== 'navigate'
+function isForeign(request: HttpRequest): boolean {
+  const { method, headers } = request
+  if (method === 'OPTIONS') return false
+  const path = pathOf(request)
+  const acts = /\/(?:stream|stop)$/.test(path)
+  if (headers.get('sec-fetch-site') === null) return acts && !(isOwnPage(request) && mayRead(request, path))
+  // A link to the page is fine; a link, a form, a frame or a window that starts or stops a reply is not.
+  return !isOwnPage(request) && (acts || headers.get('sec-fetch-mode') !== 'navigate')
+}
+
+// The AI SDK does not name what it accepts when it resumes a reply: GET /api/chat/{id}/stream.
+function mayRead(request: HttpRequest, path: string): boolean {
+  return /\/stop$|\/api\/chat\/[^/]+\/stream$/.test(path) || takesEvents(request)
+}
+
+/** The path that a request is routed by. An address that is no URL has none, and is refused by the router. */
+function pathOf(request: HttpRequest): string {
+  try {
+    return urlOf(request).pathname
+  } catch {
+    return ''
+  }
+}
+
+function whyRefused({ headers }: HttpRequest): string {
+  const origin = headers.get('origin')
+  if (origin === null && headers.get('sec-fetch-site') === null) {
+    return (
+      'This request may come from a page of another site: on plain http browsers do not say. Use https, POST /chat with ' +
+      'Content-Type: application/json, or EventSource in a page of this service whose Referrer-Policy is not `no-referrer`.'
+    )
+  }
+  const who = origin === null ? 'other sites' : origin.slice(0, 200)
+  return `Pages of ${who} may not use this service: add the origin to the allowed ones (CORS_ORIGINS).`
 }

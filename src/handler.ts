@@ -6,6 +6,7 @@ import { json } from './http.ts'
 import { MAX_NODES } from './json-parse.ts'
 import { toBase64Url } from './names.ts'
 import { type Page, pageRoute } from './page.ts'
+import type { AllowContinue } from './policy.ts'
 import { createPrepare } from './prepare.ts'
 import { createReplies } from './replies.ts'
 import { type Report, toReport } from './report.ts'
@@ -38,7 +39,10 @@ export interface HandlerOptions {
    * may take 128 MiB.
    */
   readonly store?: StreamStore | undefined
-  /** Tokens one answer may have: lowers what a request asks for, and holds where it asks for nothing. */
+  /**
+   * Tokens one answer may have: lowers what a request asks for, and holds where it asks for nothing. Default 16384, sent
+   * to models that take it: a model with a lower maximum is called without. `Infinity`: no limit.
+   */
   readonly maxOutputTokens?: number | undefined
   /** Default 262144. */
   readonly maxBodyBytes?: number | undefined
@@ -46,7 +50,7 @@ export interface HandlerOptions {
   readonly maxJsonNodes?: number | undefined
   /** Default 200. */
   readonly maxMessages?: number | undefined
-  /** Replies produced at the same time; above it new ones are refused. Default: no limit. */
+  /** Replies produced at the same time; above it new ones are refused. Default 1000; `Infinity`: no limit. */
   readonly maxReplies?: number | undefined
   /** Characters one answer may have. Default 8 Mi. */
   readonly maxReplyBytes?: number | undefined
@@ -58,6 +62,11 @@ export interface HandlerOptions {
   readonly heartbeatMs?: number | undefined
   /** How long an answer goes on when nobody reads it any more. Default 30000. */
   readonly lingerMs?: number | undefined
+  /**
+   * Who may send `X-On-Disconnect: continue`, which lets a reply run to its end without a reader: `never`,
+   * `authenticated` (requests with a principal) or `always`. Others get `403 policy-not-allowed`. Default `authenticated`.
+   */
+  readonly allowContinue?: AllowContinue | undefined
   /** How long somebody who came back is served before it has to come again. Default: to the end of the answer. */
   readonly followMs?: number | undefined
   /** How often the upstream is asked again when it failed before the first delta. Default 2. */
@@ -136,7 +145,7 @@ export function createHandler(options: HandlerOptions): ChatHandler {
     upstream: options.upstream,
     store,
     budget,
-    maxReplies: options.maxReplies ?? Infinity,
+    maxReplies: options.maxReplies ?? 1000,
     maxReplyBytes: options.maxReplyBytes ?? 8 * 1024 * 1024,
     totalTimeoutMs: options.totalTimeoutMs ?? 600_000,
     lingerMs,
@@ -160,7 +169,7 @@ export function createHandler(options: HandlerOptions): ChatHandler {
     prepare: createPrepare({
       ...options,
       models,
-      maxOutputTokens: options.maxOutputTokens ?? Infinity,
+      maxOutputTokens: options.maxOutputTokens,
       tools,
     }),
     maxBodyBytes: options.maxBodyBytes ?? 262_144,
@@ -168,6 +177,7 @@ export function createHandler(options: HandlerOptions): ChatHandler {
     acceptWaitMs: options.acceptWaitMs ?? 5000,
     heartbeatMs: options.heartbeatMs ?? 15_000,
     lingerMs,
+    allowContinue: options.allowContinue ?? 'authenticated',
     followMs: options.followMs ?? Infinity,
     streamingElsewhere: options.streamingElsewhere,
   })

@@ -1,4 +1,5 @@
 import { ChatError } from './errors.ts'
+import { isOwnPage } from './origin.ts'
 import { streamHeaders } from './sse.ts'
 import type { Frames, HttpReply, HttpRequest } from './types.ts'
 import { parseLargeJson } from './json-parse.ts'
@@ -113,20 +114,6 @@ function requireJson(request: HttpRequest, plainText: boolean): void {
   if (plainText && /^(?:text\/plain\s*(?:;|$)|$)/i.test(type) && isOwnPage(request)) return
   const got = type === '' ? 'none' : JSON.stringify(type.slice(0, 60))
   throw new ChatError('unsupported-media-type', `The content type must be application/json; got ${got}.`)
-}
-
-/** Whether a program sends this, or a page of this very service: what a browser says of it, or the page's origin. */
-export function isOwnPage({ headers }: HttpRequest): boolean {
-  const site = headers.get('sec-fetch-site')
-  if (site !== null) return site === 'same-origin' || site === 'none'
-  const origin = headers.get('origin')
-  return origin === null || isOwnOrigin(origin, headers)
-}
-
-/** Whether an origin is where the request went. A proxy that sets `Host` to its own target says in another header what it was. */
-export function isOwnOrigin(origin: string, headers: HttpRequest['headers']): boolean {
-  const host = origin.replace(/^https?:\/\//, '')
-  return host === headers.get('host') || host === headers.get('x-forwarded-host')
 }
 
 /**

@@ -5,6 +5,7 @@ export { ChatError, type ChatErrorOptions, type ErrorCode } from './errors.ts'
 export type { PartialAnswer } from './collect.ts'
 export type { EndedReply, FinishedReply, OnEnd, OnFinish, Timings } from './finished.ts'
 export { type ChatHandler, createHandler, type DialectName, type HandlerOptions } from './handler.ts'
+export { type HostsOptions, withAllowedHosts } from './hosts.ts'
 export type { Page } from './page.ts'
 export { createMemoryStore, type MemoryStoreOptions } from './stores/memory.ts'
 export {

@@ -54,7 +54,8 @@ async function fileReply({ read, info }: Page, path: string): Promise<HttpReply>
       'content-type': `${type}; charset=utf-8`,
       'cache-control': 'no-cache',
       'content-security-policy': contentSecurityPolicy,
-      'referrer-policy': 'no-referrer',
+      // On plain http the `Referer` is what tells this page's requests from those of other sites.
+      'referrer-policy': 'same-origin',
       'x-content-type-options': 'nosniff',
     },
     body: path === '/' ? withInfo(text, info) : text,

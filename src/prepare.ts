@@ -6,9 +6,13 @@ export interface PrepareOptions {
   readonly model: string
   readonly models: readonly string[] | '*'
   readonly systemPrompt?: string | undefined
-  readonly maxOutputTokens: number
+  /** Default 16384, which an upstream may leave out. */
+  readonly maxOutputTokens?: number | undefined
   readonly tools?: Toolbox | undefined
 }
+
+/** What an answer may take where neither the operator nor the client says so. */
+const DEFAULT_OUTPUT_TOKENS = 16_384
 
 /**
  * Makes a request to a model of what a client asks: the model it may use, the tokens it may have, and the service's
@@ -17,7 +21,8 @@ export interface PrepareOptions {
  * @throws `ChatError` `model-not-allowed`, or `invalid-request` for a tool of a name that the service uses itself.
  */
 export function createPrepare(options: PrepareOptions): (chat: DialectRequest['chat']) => ChatRequest {
-  const { model: defaultModel, systemPrompt, maxOutputTokens, tools } = options
+  const { model: defaultModel, systemPrompt, maxOutputTokens = DEFAULT_OUTPUT_TOKENS, tools } = options
+  const isDefault = options.maxOutputTokens === undefined
   return ({ model = defaultModel, ...chat }) => {
     requireModel(model, options)
     requireOwnNames(chat.tools, tools)
@@ -26,6 +31,7 @@ export function createPrepare(options: PrepareOptions): (chat: DialectRequest['c
       ...(chat.tools?.length || tools?.specs.length ? chat : withoutChoice(chat)),
       model,
       maxOutputTokens: limit === Infinity ? undefined : limit,
+      ...(isDefault && chat.maxOutputTokens === undefined ? { limitIsDefault: true } : {}),
       ...(systemPrompt
         ? { messages: [{ role: 'system', content: systemPrompt }, ...chat.messages], ownMessages: 1 }
         : {}),

@@ -8,7 +8,7 @@ import { empty, json, readBody, stream, urlOf } from './http.ts'
 import { limitedTo } from './limited.ts'
 import { readClient } from './clients.ts'
 import { callerOf, chatName, ownerOf, readKey } from './names.ts'
-import { type DisconnectPolicy, readPolicy } from './policy.ts'
+import { type AllowContinue, type DisconnectPolicy, readPolicy, requireAllowed } from './policy.ts'
 import type { Replies, Started } from './replies.ts'
 import { type Opening, peek } from './peek.ts'
 import { replay } from './replay.ts'
@@ -43,6 +43,7 @@ export interface ServiceOptions {
   readonly heartbeatMs: number
   /** How long a reply goes on without a reader, in milliseconds. */
   readonly lingerMs: number
+  readonly allowContinue: AllowContinue
   /** How long somebody who came back is served before it has to come again, in milliseconds. */
   readonly followMs: number
   readonly streamingElsewhere: string | undefined
@@ -197,6 +198,7 @@ export function createService(options: ServiceOptions): Service {
   ): Promise<Started & { readonly stays: boolean; readonly cookie: Readonly<Record<string, string>> }> {
     const chat = prepare(asked.chat)
     const policy = readPolicy(request, urlOf(request))
+    requireAllowed(policy, request, options.allowContinue)
     const { chatId, continues } = asked
     // A client comes back to a conversation by a name that others can guess.
     const client = await readClient(request, { issue: chatId !== undefined })

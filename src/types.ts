@@ -181,6 +181,8 @@ export interface ChatRequest {
   readonly temperature?: number | undefined
   readonly topP?: number | undefined
   readonly maxOutputTokens?: number | undefined
+  /** Whether `maxOutputTokens` is the service's default: a model that refuses it is called without a limit. */
+  readonly limitIsDefault?: boolean | undefined
   readonly stop?: string | readonly string[] | undefined
   readonly seed?: number | undefined
   readonly presencePenalty?: number | undefined

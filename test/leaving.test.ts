@@ -24,7 +24,7 @@ describeSites('a question whose client leaves', (open) => {
 
   test('while another waits for the same document is answered to that one', async () => {
     const scripted = script([hel, 'wait', lo, stop])
-    const site = await open(scripted)
+    const site = await open(scripted, { allowContinue: 'always' })
     const whole = {
       body: { prompt: 'hi', stream: false },
       headers: { ...key, 'x-on-disconnect': 'continue' },

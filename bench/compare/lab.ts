@@ -60,7 +60,8 @@ export async function openLab(node: string): Promise<Lab> {
 
   async function begin(name: ServerName): Promise<Running> {
     const env = { OPENAI_BASE_URL: `${upstream.url}/v1`, OPENAI_API_KEY: 'any' }
-    const ours = { ...env, PORT: '0', OPENAI_MODEL: 'bench' }
+    // Some regimes hold more replies than the server takes by default.
+    const ours = { ...env, PORT: '0', OPENAI_MODEL: 'bench', MAX_REPLIES: '100000' }
     switch (name) {
       case 'direct':
         return upstream

@@ -6,7 +6,8 @@ import type { Manners } from './manners.ts'
  * server with these manners understands them. What was not asked for is not in the body.
  */
 export function toCompletionParams(request: ChatRequest, manners: Manners): Fields {
-  const { extra, maxOutputTokens, toolChoice } = request
+  const { extra, toolChoice } = request
+  const maxOutputTokens = limitOf(request, manners)
   const limit = maxOutputTokens === undefined ? {} : { [manners.maxTokensField]: maxOutputTokens }
   return {
     ...without(extra, 'stream_options', ...(maxOutputTokens === undefined ? [] : limitFields)),
@@ -34,6 +35,14 @@ export function toCompletionParams(request: ChatRequest, manners: Manners): Fiel
       top_logprobs: request.topLogprobs,
     }),
   }
+}
+
+/** The limit of tokens to send: a default one only where the server takes it. */
+export function limitOf(
+  { maxOutputTokens, limitIsDefault = false }: ChatRequest,
+  { takesDefaultLimit }: Manners,
+): number | undefined {
+  return limitIsDefault && !takesDefaultLimit ? undefined : maxOutputTokens
 }
 
 const limitFields = ['max_tokens', 'max_completion_tokens']

@@ -4,6 +4,8 @@ import type { Fields } from '../types.ts'
 export interface Manners {
   readonly includeUsage: boolean
   readonly maxTokensField: 'max_tokens' | 'max_completion_tokens'
+  /** Whether it takes a limit of tokens that is only this service's default. */
+  readonly takesDefaultLimit: boolean
   /** The role that a `developer` message is sent in. */
   readonly instructions: 'developer' | 'system'
   /** Whether it takes back what it thought, as `reasoning_content`: DeepSeek and Kimi ask for it within a turn with tools. */
@@ -27,6 +29,7 @@ export function mannersAt(baseURL: string): Manners {
   return {
     includeUsage: true,
     maxTokensField: modern ? 'max_completion_tokens' : 'max_tokens',
+    takesDefaultLimit: true,
     instructions: 'developer',
     takesReasoning: !modern,
     reasoning: 'summary',
@@ -71,6 +74,25 @@ export function lessonOf(refusal: Refusal, body: Fields, used: Manners): Partial
   if (body[field] === undefined || (refusal.param && refusal.param !== field)) return undefined
   if (!isUnsupported(field, refusal)) return undefined
   return { maxTokensField: field === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens' }
+}
+
+/**
+ * Whether a refusal may be about the limit of tokens, however the server words it: too large for the model, or together
+ * with the conversation too large for its context. To be asked about a limit that nobody chose: repeating the request
+ * without it changes nothing else.
+ */
+export function refusesLimit({ words, param }: Refusal, limit: number): boolean {
+  return (
+    limitWords.test(`${words} ${param ?? ''}`) || new RegExp(`\\b${limit}\\b`).test(words.replaceAll(',', ''))
+  )
+}
+
+/** How servers name the limit, or the sum of it and the conversation. A conversation alone that is too long is not meant. */
+const limitWords = /max\w*[ _-]?tokens|maximum (?:\w+ )?tokens|too many tokens|\brequested\b.*\btokens/i
+
+/** Whether the refusal depends on the conversation as well: then it says nothing about other requests. */
+export function isAboutContext({ words }: Refusal): boolean {
+  return /context|input|prompt|message/i.test(words)
 }
 
 function lessonInReasoning(refusal: Refusal, used: Manners): Partial<Manners> | undefined {

@@ -7,11 +7,20 @@ import type { ChatRequest, Fields, Upstream } from '../types.ts'
 import { readAnswer } from './answer.ts'
 import { type BodyReader, readBody, withBoundedRefusals } from './body.ts'
 import { createChunkReader } from './chunk.ts'
-import { toCompletionParams } from './completion-params.ts'
+import { limitOf, toCompletionParams } from './completion-params.ts'
 import type { CompletionParser } from './completion.ts'
 import { failureOfStatus } from './failure.ts'
 import { parserFor } from './head.ts'
-import { createMemory, lessonOf, type Manners, mannersAt, type Memory, type Refusal } from './manners.ts'
+import {
+  createMemory,
+  isAboutContext,
+  lessonOf,
+  type Manners,
+  mannersAt,
+  type Memory,
+  type Refusal,
+  refusesLimit,
+} from './manners.ts'
 import type { EventReader } from './reader.ts'
 import { createResponsesReader } from './responses.ts'
 import { toResponsesParams } from './responses-params.ts'
@@ -143,8 +152,10 @@ async function connect(
   // A server that refuses both names of the token limit would otherwise be asked for ever.
   const tried = new Set<string>()
   let lessons: Partial<Manners> | undefined
+  /** What holds for this request alone. */
+  let once: Partial<Manners> | undefined
   for (;;) {
-    const used = { ...learned.of(request.model), ...lessons }
+    const used = { ...learned.of(request.model), ...lessons, ...once }
     tried.add(JSON.stringify(used))
     const body = api.toParams(request, used)
     try {
@@ -158,8 +169,14 @@ async function connect(
       if (signal.aborted) throw signal.reason
       const refusal = refusalIn(error)
       const lesson = refusal && lessonOf(refusal, body, used)
-      if (!lesson || tried.has(JSON.stringify({ ...used, ...lesson }))) throw toFailure(error)
-      lessons = { ...lessons, ...lesson }
+      if (lesson && !tried.has(JSON.stringify({ ...used, ...lesson }))) {
+        lessons = { ...lessons, ...lesson }
+        continue
+      }
+      const limit = request.limitIsDefault ? limitOf(request, used) : undefined
+      if (!refusal || limit === undefined || !refusesLimit(refusal, limit)) throw toFailure(error)
+      if (isAboutContext(refusal)) once = { takesDefaultLimit: false }
+      else lessons = { ...lessons, takesDefaultLimit: false }
     }
   }
 }

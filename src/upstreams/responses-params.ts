@@ -1,6 +1,6 @@
 import { ChatError } from '../errors.ts'
 import type { ChatRequest, Fields, ToolSpec } from '../types.ts'
-import { defined, without } from './completion-params.ts'
+import { defined, limitOf, without } from './completion-params.ts'
 import { fields, list } from './json.ts'
 import type { Manners } from './manners.ts'
 import { toInput } from './responses-input.ts'
@@ -23,7 +23,7 @@ export function toResponsesParams(request: ChatRequest, manners: Manners): Field
       stream: true,
       temperature: request.temperature,
       top_p: request.topP,
-      max_output_tokens: request.maxOutputTokens,
+      max_output_tokens: limitOf(request, manners),
       reasoning: toReasoning(request, manners),
       tools: request.tools?.map(toTool),
       tool_choice: typeof toolChoice === 'object' ? { type: 'function', name: toolChoice.name } : toolChoice,

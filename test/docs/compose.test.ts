@@ -72,7 +72,16 @@ test('every variable of a server is documented, and is one that it takes', () =>
   const options = readOptions(environment)
 
   for (const name of Object.keys(environment)) expect(documented).toContain(`\`${name}\``)
-  expect(options).toMatchObject({ apiKey: 'sk-any', production: true, host: '0.0.0.0' })
+  expect(options).toMatchObject({
+    apiKey: 'sk-any',
+    production: true,
+    host: '0.0.0.0',
+    allowedHosts: ['localhost', '127.0.0.1'],
+    // nginx.
+    trustedProxies: 1,
+  })
+  expect(nginx).toMatch(/proxy_set_header X-Forwarded-For \$remote_addr;/)
+  expect(nginx).toMatch(/proxy_set_header Host \$http_host;/)
   expect(new URL(options.redisUrl!).hostname).toBe('redis')
   expect(services).toHaveProperty('redis')
 })

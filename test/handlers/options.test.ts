@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import { defaultMemoryBytes } from '../../handlers/memory.ts'
 import { tools } from '../../handlers/tools.ts'
 import { describe, expect, test } from 'vitest'
-import { type Options, OptionsError, readOptions } from '../../handlers/options.ts'
+import { type Options, OptionsError, readFunctionOptions, readOptions } from '../../handlers/options.ts'
+import { withAllowedHosts } from '../../src/hosts.ts'
 
 const defaults: Options = {
   port: 3000,
@@ -16,6 +17,10 @@ const defaults: Options = {
   models: ['gpt-4.1-mini'],
   systemPrompt: undefined,
   corsOrigins: [],
+  allowedHosts: [],
+  loopback: true,
+  trustedProxies: 0,
+  allowContinue: 'authenticated',
   chatUrl: undefined,
   production: false,
   imageHosts: undefined,
@@ -89,7 +94,10 @@ describe('a setting is read', () => {
   const rows: [Record<string, string>, Partial<Options>][] = [
     [{ PORT: '0' }, { port: 0 }],
     [{ PORT: ' 8080 ' }, { port: 8080 }],
-    [{ HOST: '0.0.0.0' }, { host: '0.0.0.0' }],
+    [
+      { HOST: '0.0.0.0', ALLOWED_HOSTS: '*', ALLOW_ANONYMOUS: '1' },
+      { host: '0.0.0.0', allowedHosts: '*', loopback: false },
+    ],
     [{ WORKERS: '1' }, { workers: 1 }],
     [
       { WORKERS: ' 256 ', REDIS_URL: 'redis://localhost' },
@@ -97,10 +105,13 @@ describe('a setting is read', () => {
     ],
     [
       { AWS_LAMBDA_HTTP_ENDPOINT: '127.0.0.1:8081', PORT: '1', HOST: 'x' },
-      { host: '127.0.0.1', port: 8081, production: true },
+      { host: '127.0.0.1', port: 8081, production: true, allowedHosts: '*' },
     ],
-    [{ AWS_LAMBDA_HTTP_ENDPOINT: 'http://localhost:9/' }, { host: 'localhost', port: 9, production: true }],
-    [{ AWS_LAMBDA_HTTP_ENDPOINT: '[::1]:9' }, { host: '::1', port: 9, production: true }],
+    [
+      { AWS_LAMBDA_HTTP_ENDPOINT: 'http://localhost:9/' },
+      { host: 'localhost', port: 9, production: true, allowedHosts: '*' },
+    ],
+    [{ AWS_LAMBDA_HTTP_ENDPOINT: '[::1]:9' }, { host: '::1', port: 9, production: true, allowedHosts: '*' }],
     [{ NODE_ENV: 'production' }, { production: true }],
     [{ OPENAI_API_KEY: ' sk-1 ' }, { apiKey: 'sk-1' }],
     [{ OPENAI_BASE_URL: 'http://127.0.0.1:11434/v1' }, { baseURL: 'http://127.0.0.1:11434/v1' }],
@@ -147,6 +158,16 @@ describe('a setting is read', () => {
     [{ PASS_FIELDS: 'min_tokens, messages.id' }, { passFields: ['min_tokens', 'messages.id'] }],
     [{ MAX_STEPS: '3' }, { maxSteps: 3 }],
     [{ MAX_BODY_BYTES: '1' }, { maxBodyBytes: 1 }],
+    [
+      { ALLOWED_HOSTS: 'chat.example, *.chat.example:8443,[::1]:3000,10.0.0.1' },
+      { allowedHosts: ['chat.example', '*.chat.example:8443', '[::1]:3000', '10.0.0.1'] },
+    ],
+    [{ ALLOWED_HOSTS: 'a.example,*' }, { allowedHosts: '*' }],
+    [{ TRUSTED_PROXIES: '2' }, { trustedProxies: 2 }],
+    [{ ON_DISCONNECT_CONTINUE: 'always' }, { allowContinue: 'always' }],
+    [{ ON_DISCONNECT_CONTINUE: 'never' }, { allowContinue: 'never' }],
+    [{ MAX_REPLIES: 'none' }, { maxReplies: Infinity }],
+    [{ MAX_OUTPUT_TOKENS: 'none' }, { maxOutputTokens: Infinity }],
     [{ MAX_REPLIES: '50' }, { maxReplies: 50 }],
     [{ MAX_OUTPUT_TOKENS: '1000' }, { maxOutputTokens: 1000 }],
     [{ MAX_EVENT_BYTES: '1024' }, { maxEventBytes: 1024 }],
@@ -208,6 +229,10 @@ const bad: Record<string, [string, RegExp]> = {
   MAX_JSON_NODES: ['0', /^MAX_JSON_NODES must be a whole number from 1 /],
   PASS_FIELDS: ['model', /^PASS_FIELDS must not list a field that the service sets/],
   MAX_MESSAGES: ['0', /^MAX_MESSAGES must be a whole number from 1 /],
+  ALLOWED_HOSTS: ['https://a.example', /^ALLOWED_HOSTS must be a host name such as .*, or \*; got "https:/],
+  ALLOW_ANONYMOUS: ['yes', /^ALLOW_ANONYMOUS must be one of 0, 1; got "yes"$/],
+  TRUSTED_PROXIES: ['true', /^TRUSTED_PROXIES must be a whole number from 0 to 100; got "true"$/],
+  ON_DISCONNECT_CONTINUE: ['yes', /^ON_DISCONNECT_CONTINUE must be one of authenticated, never, always; /],
   MAX_BODY_BYTES: ['256k', /^MAX_BODY_BYTES must be a whole number from 1 to 1073741824; got "256k"$/],
   MAX_STEPS: ['0', /^MAX_STEPS must be a whole number from 1 /],
   MAX_REPLIES: ['0', /^MAX_REPLIES must be .* from 1 /],
@@ -307,6 +332,85 @@ test('workers without a store that they share are refused, among all that is wro
   expect(problems({ WORKERS: '4', PORT: 'x' })).toHaveLength(2)
   // What is wrong with that is said by itself.
   expect(problems({ WORKERS: '4', REDIS_URL: 'here' })).toEqual([expect.stringMatching(/^REDIS_URL must/)])
+})
+
+describe('a server that others can reach', () => {
+  const open = { ALLOWED_HOSTS: 'chat.lan', ALLOW_ANONYMOUS: '1' }
+
+  test.each([
+    { HOST: '0.0.0.0' },
+    { HOST: '::' },
+    { HOST: '[::]' },
+    { HOST: '192.168.1.5' },
+    { HOST: 'chat.lan' },
+    { HOST: 'localhost.example' },
+    { HOST: '127.0.0.1.example' },
+    { HOST: '1270.0.0.1' },
+  ])('must name its hosts, and say that it has no authentication: %j', (bound) => {
+    expect(problems(bound)).toEqual([
+      expect.stringMatching(
+        /^ALLOW_ANONYMOUS must be 1 because .* has no authentication: .*ALLOW_ANONYMOUS=1/,
+      ),
+      expect.stringMatching(
+        /^ALLOWED_HOSTS must list the host names .*, such as chat.example, because .*: set it/,
+      ),
+    ])
+    expect(readOptions({ ...bound, ...open })).toMatchObject({ allowedHosts: ['chat.lan'], loopback: false })
+  })
+
+  test('is one problem each', () => {
+    const bound = { HOST: '0.0.0.0' }
+
+    expect(problems({ ...bound, ALLOWED_HOSTS: '*' })).toEqual([expect.stringMatching(/^ALLOW_ANONYMOUS /)])
+    expect(problems({ ...bound, ALLOW_ANONYMOUS: '1' })).toEqual([expect.stringMatching(/^ALLOWED_HOSTS /)])
+    expect(problems({ ...bound, ...open, ALLOW_ANONYMOUS: 'true' })).toHaveLength(1)
+    expect(problems({ AWS_LAMBDA_HTTP_ENDPOINT: '0.0.0.0:8080' })).toEqual([
+      expect.stringMatching(/^ALLOW_ANONYMOUS /),
+    ])
+  })
+
+  test.each([
+    {},
+    { HOST: ' ' },
+    { HOST: 'localhost' },
+    { HOST: 'LOCALHOST' },
+    { HOST: '127.0.0.1' },
+    { HOST: '127.8.9.10' },
+    { HOST: '::1' },
+    { HOST: '0:0:0:0:0:0:0:1' },
+  ])('is not one that listens on loopback: %j', (bound) => {
+    expect(readOptions(bound)).toMatchObject({ allowedHosts: [], loopback: true })
+  })
+
+  test('is no function, and no Web Function on loopback, for which AWS checks the host names', () => {
+    const any = { allowedHosts: '*', loopback: true }
+
+    expect(readOptions({ AWS_LAMBDA_HTTP_ENDPOINT: '127.0.0.1:8080', HOST: '0.0.0.0' })).toMatchObject(any)
+    expect(readFunctionOptions({ HOST: '0.0.0.0', WORKERS: '4' })).toMatchObject({ ...any, workers: 1 })
+    expect(readFunctionOptions({ ALLOWED_HOSTS: 'chat.example' })).toMatchObject({
+      allowedHosts: ['chat.example'],
+    })
+  })
+
+  test.each([
+    'a b',
+    'a/b',
+    'user@a',
+    'http://a',
+    'a:b',
+    '::1',
+    '*',
+    '*.',
+    '*.*.a',
+    'a.*',
+    '',
+    'a,b',
+    'a:123456',
+  ])('has no host that is called %j', (entry) => {
+    expect(() => withAllowedHosts(async () => expect.fail(), { hosts: [entry] })).toThrow(
+      /must be a host name/,
+    )
+  })
 })
 
 describe('the documentation', () => {

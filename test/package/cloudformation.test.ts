@@ -53,31 +53,24 @@ describe('the template', () => {
   test('streams the chat function through the only function URL', () => {
     expect(properties('AWS::Lambda::Url')).toEqual({
       ChatLambdaFunctionUrl: {
-        AuthType: 'NONE',
+        AuthType: 'AWS_IAM',
         InvokeMode: 'RESPONSE_STREAM',
         TargetFunctionArn: { 'Fn::GetAtt': ['ChatLambdaFunction', 'Arn'] },
       },
     })
   })
 
-  test.each([
-    ['lambda:InvokeFunctionUrl', { FunctionUrlAuthType: 'NONE' }],
-    ['lambda:InvokeFunction', { InvokedViaFunctionUrl: true }],
-  ])('permits everybody %s on the chat function, through its URL alone', (Action, condition) => {
+  test('lets nobody call the functions without IAM: only the HTTP API has a permission of its own', () => {
     const permissions = Object.values(properties('AWS::Lambda::Permission'))
 
-    expect(permissions).toContainEqual({
-      FunctionName: { 'Fn::GetAtt': ['ChatLambdaFunction', 'Arn'] },
-      Action,
-      Principal: '*',
-      ...condition,
-    })
+    expect(permissions).toEqual([expect.objectContaining({ Principal: 'apigateway.amazonaws.com' })])
   })
 
-  test('permits nobody else but the HTTP API', () => {
-    const principals = Object.values(properties('AWS::Lambda::Permission')).map(({ Principal }) => Principal)
+  test('bounds how many answers are written and paid for at once', () => {
+    const functions = Object.entries(properties('AWS::Lambda::Function'))
+    const bounds = functions.map(([id, { ReservedConcurrentExecutions: bound }]) => [id, bound])
 
-    expect(principals.sort()).toEqual(['*', '*', 'apigateway.amazonaws.com'])
+    expect(Object.fromEntries(bounds)).toEqual({ ChatLambdaFunction: 50, ApiLambdaFunction: 10 })
   })
 
   test('sends every route of one HTTP API to the api function', () => {
@@ -85,7 +78,7 @@ describe('the template', () => {
       expect.objectContaining({ ProtocolType: 'HTTP' }),
     ])
     expect(Object.values(properties('AWS::ApiGatewayV2::Route'))).toEqual([
-      expect.objectContaining({ RouteKey: '$default' }),
+      expect.objectContaining({ RouteKey: '$default', AuthorizationType: 'AWS_IAM' }),
     ])
     expect(Object.values(properties('AWS::ApiGatewayV2::Integration'))).toEqual([
       expect.objectContaining({ IntegrationUri: { 'Fn::GetAtt': ['ApiLambdaFunction', 'Arn'] } }),

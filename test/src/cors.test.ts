@@ -165,3 +165,101 @@ test('a listed page may send the headers of its client, whatever they are called
   expect(reply.headers['access-control-allow-headers']).toContain('x-stainless-os')
   expect(odd.reply.headers['access-control-allow-headers']).not.toContain('b: c')
 })
+
+describe('a browser that says nothing of where a request comes from, on plain http,', () => {
+  const host = 'chat.lan:3000'
+  const browser = 'Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0.0.0'
+  const events = 'text/event-stream'
+  const own = `http://${host}/page`
+
+  test.each<[string, Record<string, string>, number]>([
+    ['EventSource of our own page', { 'user-agent': browser, accept: events, referer: own }, 200],
+    ['EventSource with our origin', { 'user-agent': browser, accept: events, origin: `http://${host}` }, 200],
+    ['EventSource of a page that hides itself', { 'user-agent': browser, accept: events }, 403],
+    [
+      'EventSource of a page on another port',
+      { 'user-agent': browser, accept: events, referer: 'http://chat.lan:4000/' },
+      403,
+    ],
+    [
+      'a page with a name like ours',
+      { 'user-agent': browser, accept: events, referer: `http://${host}.evil.example/` },
+      403,
+    ],
+    [
+      'a page with our name as its user',
+      { 'user-agent': browser, accept: events, referer: `http://${host}@evil.example/` },
+      403,
+    ],
+    [
+      'a page whose path is ours',
+      { 'user-agent': browser, accept: events, referer: `http://evil.example/http://${host}/` },
+      403,
+    ],
+    ['a referrer that is none', { 'user-agent': browser, accept: events, referer: 'about:blank' }, 403],
+    [
+      'an own origin with a foreign referrer',
+      { 'user-agent': browser, accept: events, origin: 'null', referer: own },
+      403,
+    ],
+    [
+      'a cookie of ours, which other ports have too',
+      { 'user-agent': browser, accept: events, cookie: 'deltarelay-client=x' },
+      403,
+    ],
+    ['an image of our own page', { 'user-agent': browser, accept: 'image/avif,*/*', referer: own }, 403],
+    ['the address bar', { 'user-agent': browser, accept: 'text/html,*/*;q=0.8' }, 403],
+    ['a script', { 'user-agent': browser, accept: '*/*', referer: 'http://evil.example/' }, 403],
+    ['a media player of iOS', { 'user-agent': 'AppleCoreMedia/1.0.0 (iPhone)', accept: '*/*' }, 403],
+    ['an image of a browser without a name', { accept: 'image/webp,*/*' }, 403],
+    ['a page of a browser without a name', { accept: '*/*', referer: 'http://evil.example/' }, 403],
+    ['curl', { 'user-agent': 'curl/8.5.0', accept: '*/*' }, 200],
+    ['node', { 'user-agent': 'node', accept: '*/*', 'sec-fetch-mode': 'cors', 'accept-language': '*' }, 200],
+    ['a program without a name', {}, 200],
+    ['a program that takes events', { accept: events, 'user-agent': 'okhttp/4' }, 200],
+  ])('%s', async (_, headers, status) => {
+    const { reply, asked } = await answer(asks, { ...headers, host })
+
+    expect([reply.status, asked]).toEqual([status, status === 200 ? 1 : 0])
+  })
+
+  test.each([
+    asks,
+    '/stream#?prompt=hi',
+    '//stream?prompt=hi',
+    '/a/../stream?prompt=hi',
+    '/a\\..\\stream?prompt=hi',
+  ])('is recognized at every spelling of the address: %s', async (url) => {
+    expect((await answer(url, { 'user-agent': browser, accept: '*/*', host })).reply.status).toBe(403)
+  })
+
+  test('is told what to do', async () => {
+    const { body } = await answer(asks, { 'user-agent': browser, accept: events, host })
+
+    expect(JSON.parse(body)).toMatchObject({
+      error: {
+        code: 'origin-not-allowed',
+        message: expect.stringMatching(/Use https, POST \/chat .*Referrer-Policy/),
+      },
+    })
+  })
+
+  test('resumes and stops only what its own page started', async () => {
+    const foreign = { 'user-agent': browser, host }
+    const mine = { ...foreign, accept: '*/*', referer: own }
+
+    expect((await answer('/api/chat/c/stream', foreign)).reply.status).toBe(403)
+    expect((await answer('/api/chat/c/stream', mine)).reply.status).toBe(204)
+    expect((await answer('/chat/r/stop', foreign, { method: 'POST' })).reply.status).toBe(403)
+    expect((await answer('/chat/r/stop', mine, { method: 'POST' })).reply.status).toBe(404)
+  })
+
+  test('sends JSON as plain text only from its own page', async () => {
+    const body = { messages: [{ id: 'u1', role: 'user', parts: [{ type: 'text', text: 'Hi?' }] }] }
+    const post = { method: 'POST', body }
+    const plain = { 'user-agent': browser, host, 'content-type': 'text/plain' }
+
+    expect((await answer('/api/chat', plain, post)).reply.status).toBe(415)
+    expect((await answer('/api/chat', { ...plain, referer: own }, post)).reply.status).toBe(200)
+  })
+})

@@ -173,8 +173,11 @@ describe('what the upstream is asked', () => {
   })
 
   test.each([
-    [undefined, undefined, undefined],
+    [undefined, undefined, 16_384],
     [undefined, 10, 10],
+    [undefined, 100_000, 16_384],
+    [Infinity, undefined, undefined],
+    [Infinity, 100_000, 100_000],
     [100, undefined, 100],
     [100, 10, 10],
     [100, 1000, 100],

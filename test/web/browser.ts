@@ -25,8 +25,8 @@ export function hasChromium(): boolean {
   return false
 }
 
-/** Starts a browser that talks to nobody but the page under test. */
-export async function launch(): Promise<Browser> {
+/** Starts a browser that talks to nobody but the page under test. `args`: further switches of Chromium. */
+export async function launch(args: readonly string[] = []): Promise<Browser> {
   const executablePath = findChromium()
   if (!executablePath) throw new Error('No Chromium was found; ask hasChromium() first.')
   return chromium.launch({
@@ -39,6 +39,7 @@ export async function launch(): Promise<Browser> {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...args,
     ],
   })
 }
