@@ -5,6 +5,7 @@ export interface Connection {
   readonly bytesRead?: number | undefined
   /** Node's HTTP parser. It is not documented. */
   readonly parser?: { onIncoming?: unknown } | null | undefined
+  pause?(): unknown
   once?(event: 'close', listener: () => void): unknown
   destroy?(): unknown
   resetAndDestroy?(): unknown

@@ -22,13 +22,21 @@ export function dropRest(request: IncomingBody): Promise<boolean> {
   return new Promise((resolve) => {
     const start = request.socket?.bytesRead ?? 0
     let size = 0
+    let settled = false
     const timer = setTimeout(onBroken, MAX_MS)
 
     function onData(chunk: Uint8Array): void {
       size += chunk.length
       // The connection counts the framing of chunks too, which can be larger than their content.
       const read = (request.socket?.bytesRead ?? 0) - start
-      if (Math.max(size, read) >= MAX_BYTES) request.pause()
+      if (Math.max(size, read) >= MAX_BYTES) stop()
+    }
+    function stop(): void {
+      request.pause()
+      // The request would still take its buffer full of content, which chunk extensions make as large as they like.
+      setImmediate(() => {
+        if (!settled && request.socket?.parser) request.socket.pause?.()
+      })
     }
     function onEnd(): void {
       settle(true)
@@ -37,6 +45,7 @@ export function dropRest(request: IncomingBody): Promise<boolean> {
       settle(false)
     }
     function settle(complete: boolean): void {
+      settled = true
       clearTimeout(timer)
       request.off('data', onData)
       request.off('end', onEnd)

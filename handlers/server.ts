@@ -6,6 +6,7 @@ import { setTimer } from '../src/timer.ts'
 import { createApp } from './app.ts'
 import { logWarning } from './log.ts'
 import { canLead, onPrimary, orderOfPrimary, startWorkers } from './cluster.ts'
+import { limitConnections } from './descriptors.ts'
 import { type Options, OptionsError, readOptions } from './options.ts'
 import { pageIn } from './page.ts'
 import { openRedis } from './redis.ts'
@@ -64,7 +65,11 @@ function serve(
     { ...limits, requestTimeout: limits.headersTimeout + options.bodyTimeoutMs + 5000 },
     createApp(handler, options),
   )
-  server.on('error', (error: NodeJS.ErrnoException) => refuse(error, options))
+  server.on('error', (error: NodeJS.ErrnoException) => {
+    if (!server.listening) refuse(error, options)
+  })
+  // A client's connection and the upstream's; the simulated model runs in this process and has the other end of that.
+  limitConnections(server, { perClient: simulated && alone ? 3 : 2 })
   server.listen(options.port, options.host, () => {
     if (alone) announce(addressOf(server), describe(options, simulated))
   })

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, onTestFinished } from 'vitest'
-import { createLauncher, type Launcher, type ServerProcess } from './process.ts'
+import { createLauncher, type Launcher, type LaunchOptions, type ServerProcess } from './process.ts'
 
 /** Builds the server for the tests of a file, or of a `describe`. */
 export function createLaunch() {
@@ -13,10 +13,7 @@ export function createLaunch() {
   })
 
   /** A server of one test. */
-  function launchOnce(
-    environment: Readonly<Record<string, string>>,
-    options?: { readonly group: boolean },
-  ): ServerProcess {
+  function launchOnce(environment: Readonly<Record<string, string>>, options?: LaunchOptions): ServerProcess {
     const server = launcher.launch(environment, options)
     onTestFinished(async () => {
       server.child.kill('SIGKILL')

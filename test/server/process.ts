@@ -17,15 +17,17 @@ export interface ServerProcess {
   readonly exited: Promise<number | null>
 }
 
+export interface LaunchOptions {
+  readonly group?: boolean | undefined
+  readonly files?: number | undefined
+}
+
 export interface Launcher {
   /**
    * Starts the server with this environment and nothing else, on a free port unless it says otherwise. `group`: it and
-   * the processes that it starts are a group of their own, as under a shell.
+   * the processes that it starts are a group of their own, as under a shell. `files`: how many it may open.
    */
-  launch(
-    environment?: Readonly<Record<string, string>>,
-    options?: { readonly group?: boolean },
-  ): ServerProcess
+  launch(environment?: Readonly<Record<string, string>>, options?: LaunchOptions): ServerProcess
   /** Ends what still runs. */
   stopAll(): Promise<void>
   remove(): Promise<void>
@@ -42,10 +44,14 @@ export async function createLauncher(): Promise<Launcher> {
 
   function launch(
     environment: Readonly<Record<string, string>> = {},
-    { group = false }: { readonly group?: boolean } = {},
+    { group = false, files }: LaunchOptions = {},
   ): ServerProcess {
     const env = { PORT: '0', ...environment }
-    const child = spawn(process.execPath, [path], { env, detached: group, stdio: ['ignore', 'pipe', 'pipe'] })
+    const [command, ...args] =
+      files === undefined
+        ? [process.execPath, path]
+        : ['/bin/sh', '-c', `ulimit -n ${files}; exec "$0" "$1"`, process.execPath, path]
+    const child = spawn(command!, args, { env, detached: group, stdio: ['ignore', 'pipe', 'pipe'] })
     const output = { stdout: '', stderr: '' }
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].setEncoding('utf8').on('data', (text: string) => (output[name] += text))
