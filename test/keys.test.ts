@@ -145,7 +145,8 @@ describeSites('a question with a key', (open) => {
 
     for (const url of ['/chat', '/v1/chat/completions', '/api/chat']) {
       const seen = await site.see(0, url, {
-        body: url === '/chat' ? body : { messages: url.startsWith('/v1') ? messages : [uiMessage], id: 'c' },
+        body:
+          url === '/chat' ? body : url.startsWith('/v1') ? { messages } : { messages: [uiMessage], id: 'c' },
         headers: { 'idempotency-key': key },
       })
       expect(seen.status).toBe(400)

@@ -10,7 +10,7 @@ import { createRandom, garbled, mutated, type Random } from './mutations.ts'
 import { size } from './size.ts'
 
 const SEED = Number(process.env['FUZZ_SEED'] ?? 20_261_201)
-const REQUESTS = size(5000, 200_000)
+const REQUESTS = Number(process.env['FUZZ_REQUESTS'] ?? size(5000, 200_000))
 const AT_ONCE = 12
 /** Nothing may take longer than 2 s. Time in which this process, the service's as well, has no processor does not count. */
 const HANG_MS = 2000
