@@ -130,11 +130,12 @@ export function createRedisStore(link: RedisLink, options: RedisStoreOptions = {
   }
 
   /** What is left to do for a reply that is over. Never rejects. */
-  async function account(id: string, { names, caller, uplink }: Written): Promise<void> {
-    const { storedBytes: bytes } = uplink
+  async function account(id: string, { names, owner, caller, uplink }: Written): Promise<void> {
+    const { storedBytes } = uplink
     // The names of a log that is lost lead nowhere.
-    await names.end(bytes > 0 ? retentionMs : 0)
-    if (bytes > 0) await quota.account(caller, { id, bytes, names: names.list })
+    await names.end(storedBytes > 0 ? retentionMs : 0)
+    if (storedBytes === 0) return
+    await quota.account(caller, { id, bytes: storedBytes + owner.length, names: names.list })
   }
 
   function done(id: string): void {
