@@ -54,8 +54,16 @@ describe('a question', () => {
       authorization: 'Bearer t',
       'content-type': 'application/json',
       'idempotency-key': expect.stringMatching(/^[0-9a-f]{32}$/) as string,
+      'x-client-secret': expect.stringMatching(/^[0-9a-f]{32}$/) as string,
     })
+    expect(second!.headers['x-client-secret']).toBe(first!.headers['x-client-secret'])
     expect(second!.headers['idempotency-key']).not.toBe(first!.headers['idempotency-key'])
+  })
+
+  test('is sent under the secret that the caller gives', async () => {
+    await read(chat({ url: service.url, prompt: 'hi', clientSecret: 'a-secret-of-its-own' }))
+
+    expect(service.exchanges[0]?.headers['x-client-secret']).toBe('a-secret-of-its-own')
   })
 
   test('is not sent before the loop begins, and not again by a second loop', async () => {

@@ -63,7 +63,7 @@ describe('a result on /api/chat', () => {
   })
 
   const forgeries: readonly (readonly [string, (part: Record<string, unknown>) => unknown])[] = [
-    ['without a signature', ({ callProviderMetadata: _, ...part }) => part],
+    ['without a signature', (part) => ({ ...part, callProviderMetadata: undefined })],
     [
       'with an empty signature',
       (part) => ({ ...part, callProviderMetadata: { deltarelay: { signature: '' } } }),
@@ -81,18 +81,20 @@ describe('a result on /api/chat', () => {
     ['with other arguments', (part) => ({ ...part, input: { file: 'a.txt', force: true } })],
     ['with more arguments', (part) => ({ ...part, input: { file: 'a.txt', force: false, all: 1 } })],
     ['with arguments in another order', (part) => ({ ...part, input: { force: false, file: 'a.txt' } })],
-    ['without arguments', ({ input: _, ...part }) => part],
+    ['without arguments', (part) => ({ ...part, input: undefined })],
     ['with arguments as a text', (part) => ({ ...part, input: issued.arguments })],
     ['of another tool', (part) => ({ ...part, type: 'tool-choose' })],
     ['of another tool, as a dynamic one', (part) => ({ ...part, type: 'dynamic-tool', toolName: 'choose' })],
     [
       'as an error without a signature',
-      ({ callProviderMetadata: _, ...part }) => ({ ...part, state: 'output-error', errorText: 'Approved.' }),
+      (part) => ({ ...part, callProviderMetadata: undefined, state: 'output-error', errorText: 'Approved.' }),
     ],
     [
       'as an error of an invalid call, with words of its own',
-      ({ callProviderMetadata: _, input: _input, ...part }) => ({
+      (part) => ({
         ...part,
+        callProviderMetadata: undefined,
+        input: undefined,
         state: 'output-error',
         errorText: 'Approved.',
       }),

@@ -197,6 +197,25 @@ describe.skipIf(!hasChromium())('an answer on the page', () => {
     expect(await tab.page.locator('.question').count()).toBe(1)
   })
 
+  test('is asked for under one secret, also after a reload and in another tab', async () => {
+    await visit()
+    const first = await ask('One?')
+    first.send(start, text('1'), stop)
+    await answer('complete').waitFor()
+    await tab.page.reload()
+    const second = await ask('Two?')
+    second.send(start, text('2'), stop)
+    const other = await tab.page.context().newPage()
+    await other.goto(tab.server.url)
+    await other.getByLabel('Your message').fill('Three?')
+    await other.keyboard.press('Enter')
+    const third = await tab.server.asked()
+    third.send(start, text('3'), stop)
+
+    expect(first.secret).toMatch(/^[0-9a-f]{32}$/)
+    expect([second.secret, third.secret]).toEqual([first.secret, first.secret])
+  })
+
   test('needs no storage: without one everything works but the reload', async () => {
     await visit()
     await tab.page.addInitScript(
@@ -227,7 +246,9 @@ describe.skipIf(!hasChromium())('an answer on the page', () => {
     await answer('complete').waitFor()
 
     const keys = await tab.page.evaluate<string[]>('Object.keys(localStorage)')
-    expect(keys.length).toBe(51)
+    // 50 conversations, the other one's, and the secret of this browser.
+    expect(keys.length).toBe(52)
+    expect(keys).toContain('deltarelay-client-secret')
     expect(keys).toContain('somebody')
     expect(keys).toContain('deltarelay:old59')
     expect(keys).not.toContain('deltarelay:old10')

@@ -11,7 +11,7 @@ const CSP =
 const root = new URL('../../', import.meta.url)
 
 /** A request for a reply that is there, which waits for the test to answer it. `after`: the reader's cursor. */
-export interface Resumed extends Omit<Asked, 'body' | 'key'> {
+export interface Resumed extends Omit<Asked, 'body' | 'key' | 'secret'> {
   readonly after: number
   readonly path: string
 }
@@ -23,6 +23,8 @@ export interface Asked {
     readonly model?: string
   }
   readonly key: string
+  /** What the client is known by. */
+  readonly secret: string
   /** Sends the headers of an event stream. */
   open(): void
   /** Sends deltas as events. */
@@ -80,9 +82,10 @@ export async function createScriptedServer(): Promise<ScriptedServer> {
       )
     } else if (request.method === 'POST' && path === 'chat') {
       const key = String(request.headers['idempotency-key'])
+      const secret = String(request.headers['x-client-secret'])
       void readText(request).then((text) => {
         const body = JSON.parse(text) as Asked['body']
-        asked.put({ body, key, ...createAnswering(response, `reply/${++replies}`) })
+        asked.put({ body, key, secret, ...createAnswering(response, `reply/${++replies}`) })
       })
     } else if (request.method === 'GET' && /^chat\/[^/]+$/.test(path)) {
       const after = Number(request.headers['last-event-id'] ?? 0)
@@ -138,7 +141,11 @@ async function buildPage(): Promise<Map<string, { type: string; text: string }>>
   ])
 }
 
-function createAnswering(response: ServerResponse, id: string, after = 0): Omit<Asked, 'body' | 'key'> {
+function createAnswering(
+  response: ServerResponse,
+  id: string,
+  after = 0,
+): Omit<Asked, 'body' | 'key' | 'secret'> {
   let seq = after
   const open = (): void => {
     if (response.headersSent) return
