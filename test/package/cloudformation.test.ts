@@ -17,7 +17,7 @@ let service: Service
 
 beforeAll(async () => {
   service = await packageService(planted)
-}, 60_000)
+}, 240_000)
 
 afterAll(() => service?.remove())
 

@@ -7,7 +7,7 @@ import { callerOf } from '../../src/names.ts'
 import { host } from '../adapters/host.ts'
 import { bare, dial, split } from '../adapters/raw.ts'
 import { saying } from '../adapters/script.ts'
-import { deployed, describeNginx, startNginx } from '../server/nginx.ts'
+import { deployed, describeNginx, type Nginx, startNginx } from '../server/nginx.ts'
 
 describeNginx('behind nginx, with the configuration of deploy/,', () => {
   async function start() {
@@ -31,11 +31,17 @@ describeNginx('behind nginx, with the configuration of deploy/,', () => {
     return { nginx, callers }
   }
 
+  async function statusFor({ port }: Nginx, name: string, ...more: readonly string[]): Promise<number> {
+    const wire = await dial(port)
+    wire.send(bare('GET /models', ['Connection: close', ...more]).replace('localhost', name))
+    return split(await wire.closed).status
+  }
+
   test('a client cannot choose the address that it is counted by', async () => {
     const { nginx, callers } = await start()
 
     for (const forged of ['198.51.100.1', '198.51.100.2, 198.51.100.3', 'localhost', '']) {
-      await fetch(`${nginx.url}/models`, { headers: { 'x-forwarded-for': forged } })
+      await statusFor(nginx, 'chat.lan', `X-Forwarded-For: ${forged}`)
     }
 
     expect(callers).toEqual(Array(4).fill('address 127.0.0.1'))
@@ -43,16 +49,10 @@ describeNginx('behind nginx, with the configuration of deploy/,', () => {
 
   test('the host of a client is checked, not that of the proxy', async () => {
     const { nginx } = await start()
-    const statusFor = async (name: string, ...more: readonly string[]): Promise<number> => {
-      const wire = await dial(nginx.port)
-      wire.send(bare('GET /models', ['Connection: close', ...more]).replace('localhost', name))
-      return split(await wire.closed).status
-    }
-
-    expect(await statusFor('chat.lan')).toBe(200)
-    expect(await statusFor('evil.example')).toBe(421)
-    expect(await statusFor('evil.example', 'X-Forwarded-Host: chat.lan')).toBe(421)
+    expect(await statusFor(nginx, 'chat.lan')).toBe(200)
+    expect(await statusFor(nginx, 'evil.example')).toBe(421)
+    expect(await statusFor(nginx, 'evil.example', 'X-Forwarded-Host: chat.lan')).toBe(421)
     // nginx itself refuses two of them.
-    expect(await statusFor('chat.lan', 'Host: evil.example')).toBe(400)
+    expect(await statusFor(nginx, 'chat.lan', 'Host: evil.example')).toBe(400)
   })
 })
