@@ -118,7 +118,8 @@ function isTooDeep(body: unknown): boolean {
   )
 }
 
-function isDeeper(value: unknown, levels: number): boolean {
+/** Whether a value has more levels of arrays and objects than `levels`. */
+export function isDeeper(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return false
   return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1))
 }
