@@ -51,7 +51,8 @@ const over = new ChatError('cancelled', 'The answer is over.')
 export function readAnswer(
   options: AnswerOptions,
 ): AsyncIterableIterator<readonly UpstreamDelta[], undefined> {
-  const { open, toError, isSecret, signal, onAccept, headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs } = options
+  const { open, toError, isSecret, signal, onAccept, headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs } =
+    options
   const attempt = new AbortController()
   const watchdog = createWatchdog()
   let state: 'new' | 'reading' | 'closing' | 'over' = 'new'

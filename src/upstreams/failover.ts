@@ -107,7 +107,9 @@ async function* tryOne(
   const asked = { ...request, model: nameFor(request.model) ?? request.model }
   let finished = false
   try {
-    for await (const deltas of batchesOf(upstream(asked, { signal, caller, onAccept: () => onAccept?.(name) }))) {
+    for await (const deltas of batchesOf(
+      upstream(asked, { signal, caller, onAccept: () => onAccept?.(name) }),
+    )) {
       if (!attempt.spoken) permit.begin()
       attempt.spoken = true
       if (deltas.some(({ type }) => type === 'finish')) {

@@ -254,7 +254,11 @@ function refused(
   const param = paramIn(layers)
   const upstreamCode = codeIn(layers)
   const known = causeOf(upstreamCode, words)
-  const ours = known?.text ?? (param ? 'One of its fields is wrong.' : 'Its reason is not shown, because it names no field of the request.')
+  const ours =
+    known?.text ??
+    (param
+      ? 'One of its fields is wrong.'
+      : 'Its reason is not shown, because it names no field of the request.')
   const shown = param?.whole && words !== undefined ? presentable(words) : undefined
   return new ChatError(code, refusalText(httpStatus, shown, ours), {
     ...rest,

@@ -131,7 +131,10 @@ interface Sent {
   headers?: HeadersInit | undefined
 }
 
-function createClient(options: Omit<OpenAIOptions, 'api' | keyof AnswerLimits | 'maxEventBytes'>, sent: Sent) {
+function createClient(
+  options: Omit<OpenAIOptions, 'api' | keyof AnswerLimits | 'maxEventBytes'>,
+  sent: Sent,
+) {
   const { apiKey, baseURL, organization, project, headers, fetch = globalThis.fetch } = options
   const send = withBoundedRefusals(fetch)
   const client = new OpenAI({
@@ -160,7 +163,8 @@ function createClient(options: Omit<OpenAIOptions, 'api' | keyof AnswerLimits | 
  */
 function setHeaders(client: OpenAI, defaultHeaders: Readonly<Record<string, string>>): void {
   const settings: unknown = Reflect.get(client, '_options')
-  if (!isObject(settings)) throw new TypeError('This version of the package openai keeps its options elsewhere.')
+  if (!isObject(settings))
+    throw new TypeError('This version of the package openai keeps its options elsewhere.')
   Object.assign(settings, { defaultHeaders: new Headers(defaultHeaders) })
 }
 
@@ -170,7 +174,9 @@ const plainHeaders = /^(?:accept|content-type|content-length|user-agent|x-stainl
 /** What this server is sent to prove who asks: values of headers, and what its address holds. */
 function secretsOf(client: OpenAI, { headers }: Sent): readonly string[] {
   const { username, password, searchParams } = new URL(client.baseURL)
-  const values = [...new Headers(headers)].flatMap(([name, value]) => (plainHeaders.test(name) ? [] : [value]))
+  const values = [...new Headers(headers)].flatMap(([name, value]) =>
+    plainHeaders.test(name) ? [] : [value],
+  )
   return [client.apiKey ?? '', username, password, ...searchParams.values(), ...values]
 }
 

@@ -44,7 +44,8 @@ export function createSecretSearch(secrets: Iterable<string>): (text: string) =>
   for (const secret of secrets) {
     for (const value of [secret, ...secret.split(/[\s,;:=&"']+/)]) {
       if (value.length < MIN_SECRET) continue
-      for (const form of formsOf(value.slice(0, MAX_SECRET))) for (const part of windowsOf(form, WINDOW)) needles.add(part)
+      for (const form of formsOf(value.slice(0, MAX_SECRET)))
+        for (const part of windowsOf(form, WINDOW)) needles.add(part)
     }
   }
   return (text) => {
@@ -114,6 +115,9 @@ const QUOTATION = 24
 
 /** Whether a text repeats a part of another, whatever the letters' case and the space between them. */
 export function quotes(text: string, source: string): boolean {
-  const [ours, theirs] = [text, source].map((each) => each.toLowerCase().replace(/[\s"'\\]+/g, ' ')) as [string, string]
+  const [ours, theirs] = [text, source].map((each) => each.toLowerCase().replace(/[\s"'\\]+/g, ' ')) as [
+    string,
+    string,
+  ]
   return windowsOf(ours, QUOTATION).some((part) => part.length === QUOTATION && theirs.includes(part))
 }

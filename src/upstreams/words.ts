@@ -85,7 +85,8 @@ export function paramOf(names: readonly unknown[]): Param | undefined {
   if (typeof root !== 'string' || !roots.has(root)) return undefined
   let path = root
   for (const name of rest) {
-    if ((typeof name === 'string' || typeof name === 'number') && /^\d{1,6}$/.test(String(name))) path += `[${Number(name)}]`
+    if ((typeof name === 'string' || typeof name === 'number') && /^\d{1,6}$/.test(String(name)))
+      path += `[${Number(name)}]`
     else if (typeof name === 'string' && inner.has(name)) path += `.${name}`
     else return { path, whole: false }
   }
