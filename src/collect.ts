@@ -43,7 +43,8 @@ export function createCollector(): Collector {
       }
       case 'text':
       case 'refusal':
-        if (delta.logprobs) (logprobs[delta.type] ??= []).push(...delta.logprobs)
+        // One by one: as arguments of one call, a long list would not fit on the stack.
+        for (const logprob of delta.logprobs ?? []) (logprobs[delta.type] ??= []).push(logprob)
         texts[delta.type].add(delta.text)
         break
       case 'reasoning':

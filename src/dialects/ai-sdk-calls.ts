@@ -1,3 +1,4 @@
+import { isDeeper } from '../request.ts'
 import type { ChatDelta, Fields } from '../types.ts'
 import type { UiCall, UiChunk } from './ai-sdk-chunks.ts'
 
@@ -97,12 +98,16 @@ function fieldsOf({ id, server }: Call): UiCall {
   return { toolCallId: id, ...(server ? { dynamic: true, providerExecuted: true } : {}) }
 }
 
+/** How deep the arguments of a call may be. */
+const MAX_DEPTH = 64
+
 /** Undefined for what is not JSON. A tool without arguments is often called with none at all. */
 function parseInput(text: string): unknown {
   if (text.trim() === '') return {}
   try {
     const input: unknown = JSON.parse(text)
-    return isReadable(jsonOf(input)) ? input : undefined
+    // Written once more inside a frame, and read by a page: a value too deep for either stays a text.
+    return !isDeeper(input, MAX_DEPTH) && isReadable(jsonOf(input)) ? input : undefined
   } catch {
     return undefined // The caller says so, with the text itself.
   }

@@ -14,6 +14,9 @@ export function malformed(what: string, cause?: unknown): ChatError {
   return new ChatError('upstream-malformed', `The model's server sent ${what}.`, { cause })
 }
 
+/** How many tool calls an answer may have: each new piece is compared with all of them. */
+export const MAX_CALLS = 1000
+
 /** How deep a value may be that is kept, and written again, without being looked into. */
 const MAX_DEPTH = 64
 

@@ -142,7 +142,7 @@ function createClient(
     ...(baseURL ? { baseURL } : {}),
     ...(organization === undefined ? {} : { organization }),
     ...(project === undefined ? {} : { project }),
-    fetch: (input, init) => {
+    fetch: (input: Parameters<typeof send>[0], init?: RequestInit) => {
       sent.headers = init?.headers
       return send(input, init)
     },

@@ -58,7 +58,7 @@ describe('the words of a refusal', () => {
     return failureOfStatus({ status: 400, body: { error: { message, param: 'temperature' } } }).message
   }
 
-  test.each([
+  test.each<readonly [string, string]>([
     ['two\nlines\u0000 and\u001b[31m colour', ': two lines and[31m colour'],
     ["Invalid 'temperature': must be at most 2.", ": Invalid 'temperature': must be at most 2."],
     [
