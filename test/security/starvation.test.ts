@@ -53,7 +53,8 @@ async function readCalm(url: string): Promise<{ readonly headMs: number; readonl
     text += piece
     const frames = text.split('\n\n')
     text = frames.pop() ?? ''
-    for (const [, left] of frames.join('\n').matchAll(/"text":"(\d+) /g)) lateMs.push(Date.now() - Number(left))
+    for (const [, left] of frames.join('\n').matchAll(/"text":"(\d+) /g))
+      lateMs.push(Date.now() - Number(left))
   }
   return { headMs, lateMs }
 }
