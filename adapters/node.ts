@@ -42,7 +42,13 @@ export function createNodeFetch({ proxies: mayUseProxies = true }: NodeFetchOpti
     if (!usesProxies) return direct[protocol]
     // A piece of its own, because few need it.
     proxies ??= import('./proxy.ts').then(({ createProxies }) => createProxies(agentOptions))
-    return (await proxies)(url) ?? direct[protocol]
+    try {
+      return (await proxies)(url) ?? direct[protocol]
+    } catch (error) {
+      // Without a free file descriptor it cannot be loaded. The next request tries again.
+      proxies = undefined
+      throw error
+    }
   }
 
   return async function nodeFetch(input, init = {}) {

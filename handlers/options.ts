@@ -5,6 +5,7 @@ import type { AllowContinue } from '../src/policy.ts'
 import type { Tool } from '../src/tools.ts'
 import { defaultMemoryBytes } from './memory.ts'
 import { tools } from './tools.ts'
+import { secretsIn } from './secrets.ts'
 import { type Api, apis, modelsNamed, readUpstreams, type UpstreamSettings } from './upstreams.ts'
 import { type Environment, keyProblem, MAX_MS, parseUrl, quote, textIn, urlProblem } from './values.ts'
 
@@ -20,6 +21,8 @@ export interface Options {
   readonly api: Api
   /** Servers to be asked in this order, in place of the one at `baseURL`. */
   readonly upstreams: readonly UpstreamSettings[] | undefined
+  /** Keys and passwords of the environment: no words of an upstream that hold one are shown. */
+  readonly secrets?: readonly string[] | undefined
   readonly model: string
   readonly models: readonly string[] | '*'
   readonly systemPrompt: string | undefined
@@ -293,6 +296,7 @@ export function readOptions(env: Environment): Options {
     baseURL: url('OPENAI_BASE_URL'),
     api: oneOf('UPSTREAM_API', apis),
     upstreams,
+    ...secretsIn(env, upstreams),
     ...choice,
     systemPrompt: text('SYSTEM_PROMPT'),
     corsOrigins: origins('CORS_ORIGINS'),

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { isObject } from '../src/checks.ts'
+import type { Fields } from '../src/types.ts'
 import { type Models, ourNames } from '../src/upstreams/models.ts'
 import { placeOfJsonError } from './json.ts'
-import { type Environment, keyProblem, MAX_MS, textIn, urlProblem } from './values.ts'
+import { type Environment, keyProblem, MAX_MS, quote, textIn, urlProblem } from './values.ts'
 
 /** The API that a server speaks. */
 export const apis = ['chat-completions', 'responses'] as const
@@ -20,6 +21,8 @@ export interface UpstreamSettings {
   readonly idleTimeoutMs?: number
   readonly organization?: string
   readonly project?: string
+  /** Headers of this server alone, from `headers` and `headerVariables`. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** Our names of the models that an entry names. */
@@ -90,10 +93,13 @@ function readEntry(
     const problem = problemOf(name, value, env)
     if (problem) problems.push(`${at}.${name.slice(0, 40)} ${problem}`)
   }
-  const { keyVariable, models, ...rest } = entry
+  problems.push(...repeatedHeaders(entry, at))
+  const { keyVariable, models, headers, headerVariables, ...rest } = entry
   const apiKey = typeof keyVariable === 'string' ? textIn(env, keyVariable) : undefined
   const named = models === undefined || isAny(models) ? {} : { models }
-  return { ...rest, ...named, ...(apiKey ? { apiKey } : {}) } as unknown as UpstreamSettings // where no problem was found
+  const sent = { ...fieldsIn(headers), ...valuesOf(headerVariables, env) }
+  const own = Object.keys(sent).length > 0 ? { headers: sent } : {}
+  return { ...rest, ...named, ...own, ...(apiKey ? { apiKey } : {}) } as unknown as UpstreamSettings // where no problem was found
 }
 
 /** What is wrong with a field of an entry, to be read after its name. */
@@ -126,15 +132,25 @@ const fields = {
   idleTimeoutMs: msProblem,
   organization: headerProblem,
   project: headerProblem,
+  headers: (value) => headersProblem(value, plainHeaderProblem),
+  headerVariables: (value, env) => headersProblem(value, (_, variable) => variableProblem(variable, env)),
 } as const satisfies Record<string, Check>
 
 // Neither the value nor the name is repeated: somebody may have put the key itself here.
 function keyVariableProblem(value: unknown, env: Environment): string | undefined {
+  return variableProblem(value, env, keyProblem)
+}
+
+function variableProblem(
+  value: unknown,
+  env: Environment,
+  problemOfValue = headerValueProblem,
+): string | undefined {
   if (typeof value !== 'string' || !/^[A-Za-z_]\w*$/.test(value))
     return 'must be the name of an environment variable'
   const key = textIn(env, value)
   if (key === undefined) return 'names an environment variable that is not set'
-  const problem = keyProblem(key)
+  const problem = problemOfValue(key)
   return problem && `names an environment variable whose value ${problem}`
 }
 
@@ -146,6 +162,60 @@ function msProblem(value: unknown): string | undefined {
 
 function headerProblem(value: unknown): string | undefined {
   return typeof value === 'string' ? keyProblem(value) : 'must be a text'
+}
+
+/** Headers that are the service's own to set, or that belong to one connection. */
+const ownHeaders =
+  /^(?:accept|connection|content-.*|expect|host|keep-alive|openai-organization|openai-project|proxy-.*|te|trailer|transfer-encoding|upgrade)$/i
+/** Names of headers whose value is a secret. */
+const secretHeaders = /auth|key|token|secret|passw|cookie|credential|signature/i
+
+type HeaderCheck = (name: string, value: unknown) => string | undefined
+
+/** What is wrong with an object of headers. A value is never repeated: it may be a secret. */
+function headersProblem(value: unknown, check: HeaderCheck): string | undefined {
+  const entries = isObject(value) ? Object.entries(value) : []
+  if (entries.length === 0) return 'must be an object of headers with at least one'
+  for (const [name, inner] of entries) {
+    if (!/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(name)) return `has a name that no header can have: ${quote(name)}`
+    if (ownHeaders.test(name)) return `must not have ${quote(name)}: this service sets that header itself`
+    const problem = check(name, inner)
+    if (problem) return `has ${quote(name)}, which ${problem}`
+  }
+  return undefined
+}
+
+const plainHeaderProblem: HeaderCheck = (name, value) => {
+  if (secretHeaders.test(name))
+    return 'must not be here: put its value into an environment variable, and the name of that into headerVariables'
+  return typeof value === 'string' ? headerValueProblem(value) : 'must be a text'
+}
+
+function headerValueProblem(value: string): string | undefined {
+  return /^[\x21-\x7e](?:[\x20-\x7e]{0,4094}[\x21-\x7e])?$/.test(value)
+    ? undefined
+    : 'must consist of printable ASCII characters, at most 4096'
+}
+
+/** Headers are the same in letters of either case: one must not be there twice. */
+function repeatedHeaders({ headers, headerVariables }: Fields, at: string): readonly string[] {
+  const names = [fieldsIn(headers), fieldsIn(headerVariables)].flatMap((each) => Object.keys(each))
+  const folded = names.map((name) => name.toLowerCase())
+  const twice = names.find((_, index) => folded.indexOf(folded[index]!) !== index)
+  return twice === undefined ? [] : [`${at} must have the header ${quote(twice)} once`]
+}
+
+function valuesOf(variables: unknown, env: Environment): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(fieldsIn(variables)).map(([name, variable]) => [
+      name,
+      (typeof variable === 'string' && textIn(env, variable)) || '',
+    ]),
+  )
+}
+
+function fieldsIn(value: unknown): Fields {
+  return isObject(value) ? value : {}
 }
 
 function repeatedNames(entries: readonly unknown[]): readonly string[] {

@@ -1,4 +1,7 @@
-import { isObject } from './checks.ts'
+import { isDeeper, isObject } from './checks.ts'
+
+/** How deep the arguments of a call may be. */
+const MAX_DEPTH = 64
 
 /** The arguments of a call as the client gets them. Undefined where they are not JSON, or a client would refuse them. */
 export function parseInput(text: string): unknown {
@@ -6,7 +9,8 @@ export function parseInput(text: string): unknown {
   if (text.trim() === '') return {}
   try {
     const input: unknown = JSON.parse(text)
-    return isReadable(jsonOf(input)) ? input : undefined
+    // It is written again inside a frame, and read by a page: a value too deep for either stays a text.
+    return !isDeeper(input, MAX_DEPTH) && isReadable(jsonOf(input)) ? input : undefined
   } catch {
     return undefined // The caller reports it, with the text itself.
   }

@@ -51,10 +51,9 @@ export function createCollector(onHold?: (bytes: number) => void): Collector {
       }
       case 'text':
       case 'refusal':
-        if (delta.logprobs) {
-          ;(logprobs[delta.type] ??= []).push(...delta.logprobs)
-          onHold?.(bytesOfValue(delta.logprobs))
-        }
+        // One by one: as arguments of one call, a long list would not fit on the stack.
+        for (const logprob of delta.logprobs ?? []) (logprobs[delta.type] ??= []).push(logprob)
+        if (delta.logprobs) onHold?.(bytesOfValue(delta.logprobs))
         texts[delta.type].add(delta.text)
         break
       case 'reasoning':

@@ -1,4 +1,4 @@
-import { isObject } from './checks.ts'
+import { isDeeper, isObject } from './checks.ts'
 import { ChatError } from './errors.ts'
 import { createScan, MAX_DEPTH, MAX_SCHEMA_DEPTH, schemaFields, tooDeep } from './json-scan.ts'
 import { createPacer, LARGE, pause, SLICE } from './pause.ts'
@@ -134,9 +134,4 @@ function requireShallow(body: unknown): void {
       )
     : isDeeper(body, MAX_DEPTH)
   if (deep) throw tooDeep()
-}
-
-function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1))
 }

@@ -3,18 +3,31 @@ import type { UpstreamDelta, UpstreamOptions } from '../types.ts'
 import { createWatchdog, type Watchdog } from '../watchdog.ts'
 import type { BodyRead, BodyReader } from './body.ts'
 import type { CompletionParser } from './completion.ts'
+import { toReadFailure } from './malformed.ts'
+import { createPace } from './pace.ts'
+import { isPlainReason } from './words.ts'
 
 export interface AnswerOptions extends UpstreamOptions, AnswerLimits {
   /** Asks; `accept` is called when the server has taken the request. */
   readonly open: (signal: AbortSignal, accept: () => void) => Promise<[CompletionParser, BodyReader]>
   /** Makes of a failure what whoever reads may know of it. */
   readonly toError: (failure: unknown) => unknown
+  /** Whether a word of the upstream's holds what no client may know. Default: none does. */
+  readonly isSecret?: ((word: string) => boolean) | undefined
 }
 
 /** Those of `OpenAIOptions`. */
 export type AnswerLimits = Readonly<
   Record<'headersTimeoutMs' | 'firstDeltaTimeoutMs' | 'idleTimeoutMs', number>
 >
+
+/** What is read at a time of a piece that is larger. */
+const SLICE_BYTES = 16 * 1024
+/** Larger pieces than this are read in turns. One delta, and what arrives a moment after it, is far less. */
+const LIGHT_BYTES = 2048
+
+/** One for all answers of this thread: together they must leave time for everything else. */
+const pace = createPace()
 
 type Read = IteratorResult<readonly UpstreamDelta[], undefined>
 
@@ -38,12 +51,15 @@ const over = new ChatError('cancelled', 'The answer is over.')
 export function readAnswer(
   options: AnswerOptions,
 ): AsyncIterableIterator<readonly UpstreamDelta[], undefined> {
-  const { open, toError, signal, onAccept, headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs } = options
+  const { open, toError, isSecret, signal, onAccept, headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs } =
+    options
   const attempt = new AbortController()
   const watchdog = createWatchdog()
   let state: 'new' | 'reading' | 'closing' | 'over' = 'new'
   let parser!: CompletionParser
   let bytes: BodyReader | undefined
+  /** What is still to be read of a large piece. */
+  let rest: Uint8Array | undefined
   let ended = false
   let spoken = false
   let finishing = false
@@ -95,7 +111,23 @@ export function readAnswer(
   function proceed(): void {
     if (parser.failure) tell(fail(parser.failure))
     else if (ended || parser.done) close()
-    else bytes!.pull(hear, onBroken) // there since `begin`
+    else if (rest) pace.run(hearRest)
+    else bytes!.pull(hearPiece, onBroken) // there since `begin`
+  }
+
+  function hearPiece(read: BodyRead): void {
+    if (read.done || read.value.length <= LIGHT_BYTES) return hear(read)
+    rest = read.value
+    pace.run(hearRest)
+  }
+
+  function hearRest(): void {
+    const piece = rest
+    rest = undefined
+    // Stopped meanwhile: the body says so, and why.
+    if (!piece || attempt.signal.aborted) return state === 'reading' ? proceed() : undefined
+    if (piece.length > SLICE_BYTES) rest = piece.subarray(SLICE_BYTES)
+    hear({ value: piece.subarray(0, SLICE_BYTES), done: false })
   }
 
   function onBroken(cause: unknown): void {
@@ -110,7 +142,7 @@ export function readAnswer(
       if (done) endOfBody(parser, attempt.signal, broken)
       else parser.feed(value)
     } catch (error) {
-      return tell(fail(error))
+      return tell(fail(attempt.signal.aborted ? error : toReadFailure(error)))
     }
     const deltas = parser.take()
     if (parser.finished && !finishing) {
@@ -134,10 +166,16 @@ export function readAnswer(
     watchdog.stop()
     state = 'closing'
     try {
-      tell({ value: parser.close(), done: false })
+      tell({ value: parser.close().map(withPlainReason), done: false })
     } catch (error) {
-      tell(fail(error))
+      tell(fail(toReadFailure(error)))
     }
+  }
+
+  function withPlainReason(delta: UpstreamDelta): UpstreamDelta {
+    if (delta.type !== 'finish' || delta.raw === undefined) return delta
+    const { raw, ...plain } = delta
+    return isPlainReason(raw) && !isSecret?.(raw) ? delta : plain
   }
 
   async function fail(failure: unknown): Promise<never> {

@@ -52,8 +52,10 @@ export function withBoundedRefusals(fetch: typeof globalThis.fetch): typeof glob
     if (response.ok && !isJson(response)) return response
     const parts = await readStart(response.body, init?.signal ?? new AbortController().signal)
     const { status, headers } = response
-    // Made anew, it may have no status above 599; and no reason phrase in another alphabet, so it has none.
-    return new Response(parts.length > 0 ? new Blob(parts) : null, { status: Math.min(status, 599), headers })
+    // A response of our own may have no status above 599 or below 200, and no body with some of them; and no reason phrase in another alphabet, so it has none.
+    const isBare = parts.length === 0 || [204, 205, 304].includes(status)
+    const own = { status: Math.max(200, Math.min(status, 599)), headers }
+    return new Response(isBare ? null : new Blob(parts), own)
   }
 }
 

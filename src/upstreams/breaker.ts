@@ -28,9 +28,9 @@ export interface Permit {
 }
 
 /** The longest time a server can ask for: a mistake of its own should not keep us away for hours. */
-const LONGEST_ASKED_MS = 60_000
+export const LONGEST_ASKED_MS = 60_000
 /** While a trial is under way nobody knows how long it takes: look again after this. */
-const TRIAL_WAIT_MS = 1000
+export const TRIAL_WAIT_MS = 1000
 
 /**
  * Creates a circuit breaker, closed at first.

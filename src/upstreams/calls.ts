@@ -1,6 +1,7 @@
 import { isObject } from '../checks.ts'
 import type { Fields, Mutable, UpstreamDelta } from '../types.ts'
 import { fields, word } from './json.ts'
+import { malformed, MAX_CALLS, requireShallow } from './malformed.ts'
 
 /**
  * Keeps the tool calls of one answer apart, whatever a vendor does with `index`, `id` and `name`.
@@ -96,6 +97,7 @@ export function createCallBook(): CallBook {
     let call = twin ?? find(piece, at, count)
     if (!call || (twin && begins(twin, piece))) {
       if (id === undefined && name === undefined && text === '') return
+      if (calls.length >= MAX_CALLS) throw malformed(`more than ${MAX_CALLS} tool calls in one answer`)
       const borrowed = id !== undefined && calls.some((other) => other.id === id)
       const start = { text: '', chunk, relabelled: false }
       call = { index: calls.length, position, id, borrowed, name, extra, ...start }
@@ -197,8 +199,11 @@ function goesOn(call: Call, text: string): boolean {
   return text !== '' && (call.text === '' ? text.trimStart().startsWith('{') : !isWhole(call.text))
 }
 
+/** Longer arguments are taken for unfinished: to parse them again with every piece would take longer each time. */
+const MAX_CHECKED = 65_536
+
 function isWhole(text: string): boolean {
-  if (!text.trimEnd().endsWith('}')) return false
+  if (text.length > MAX_CHECKED || !text.trimEnd().endsWith('}')) return false
   try {
     JSON.parse(text)
     return true
@@ -212,6 +217,7 @@ function toPiece(piece: Readonly<Record<string, unknown>>): Piece {
   const fn = fields(piece['function']) ?? fields(piece['custom']) ?? piece
   // Gemini's signature of its thoughts: without it the next request is refused.
   const { id, extra_content: extra } = piece
+  if (extra) requireShallow(extra)
   return {
     position: toPosition(piece['index']),
     id: typeof id === 'number' ? String(id) : word(id),
@@ -229,5 +235,6 @@ function toPosition(value: unknown): number | undefined {
 // Some servers give the arguments as an object instead of its text.
 function toText(value: unknown): string {
   if (typeof value === 'string') return value
+  requireShallow(value)
   return typeof value === 'object' && value !== null ? JSON.stringify(value) : ''
 }

@@ -4,6 +4,7 @@ import { createCallBook } from './calls.ts'
 import { readTexts } from './content.ts'
 import { failureInStream, failureOfReport } from './failure.ts'
 import { fields, isBlank, list, word } from './json.ts'
+import { requireShallow } from './malformed.ts'
 import type { EventReader } from './reader.ts'
 import { createSaid } from './said.ts'
 import { toUsage } from './usage.ts'
@@ -175,6 +176,7 @@ function addTo(
   out: UpstreamDelta[],
 ): void {
   if (logprobs.length === 0) return
+  requireShallow(logprobs)
   for (let at = from; at < out.length; at++) {
     const delta = out[at]
     if (delta?.type !== type) continue

@@ -1,8 +1,9 @@
 import { createParser, type EventSourceMessage, type ParseError } from 'eventsource-parser'
-import { ChatError, toChatError } from '../errors.ts'
+import { ChatError } from '../errors.ts'
 import type { Mutable, UpstreamDelta } from '../types.ts'
 import { createChunkReader } from './chunk.ts'
 import { failureInStream, failureOfEvent } from './failure.ts'
+import { toReadFailure } from './malformed.ts'
 import type { EventReader } from './reader.ts'
 
 /** Turns the bytes of one streamed answer into deltas, however the bytes are cut. No clock, no I/O. */
@@ -65,7 +66,7 @@ export function createCompletionParser({
     try {
       readEvent(event, data)
     } catch (error) {
-      parser.failure = toChatError(error)
+      parser.failure = toReadFailure(error)
     }
     parser.progress = chunks.progress ?? 0
     parser.finished = chunks.finish !== undefined

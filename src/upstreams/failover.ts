@@ -2,8 +2,10 @@ import { batchesOf, inBatches } from '../batches.ts'
 import { ChatError, toChatError } from '../errors.ts'
 import { tell } from '../report.ts'
 import type { ChatRequest, Upstream, UpstreamDelta, UpstreamOptions } from '../types.ts'
-import { type Breaker, type BreakerOptions, createBreaker, type Permit } from './breaker.ts'
+import type { Permit } from './breaker.ts'
 import { type Models, toTheirName } from './models.ts'
+import { createSharedBreaker, type SharedBreaker, type SharedBreakerOptions } from './shared-breaker.ts'
+import { shortageIn } from './shortage.ts'
 
 /** One of several upstreams. */
 export interface FailoverEntry {
@@ -14,7 +16,7 @@ export interface FailoverEntry {
   readonly models?: Models | undefined
 }
 
-export interface FailoverOptions extends BreakerOptions {
+export interface FailoverOptions extends SharedBreakerOptions {
   /** Told before the next upstream is asked in place of one that failed. What it throws is ignored. */
   readonly onFailover?: ((move: FailoverMove) => void) | undefined
 }
@@ -27,7 +29,7 @@ export interface FailoverMove {
 }
 
 interface Member extends FailoverEntry {
-  readonly breaker: Breaker
+  readonly breaker: SharedBreaker
   /** Its own name for a model; undefined when it does not serve it. */
   readonly nameFor: (model: string) => string | undefined
 }
@@ -39,7 +41,7 @@ const USUAL_WAIT_MS = 1000
  * Asks the upstreams that serve a model in order, until one says something: the first delta settles it, a failure
  * after that goes through. Before it, any failure moves on to the next one at once, except where the server says
  * that the request itself is wrong (400, 413, 422), and except an abort. Each upstream has a circuit breaker
- * (`createBreaker`) and is left out while that is open.
+ * (`createSharedBreaker`) and is left out while that is open for the request's `caller`.
  *
  * When all have failed it throws one of the failures: the first timeout, because whoever waited that long should
  * not have the whole round repeated; else, of those that can pass, the one that asks for the shortest wait; else
@@ -50,7 +52,7 @@ export function createFailover(entries: readonly FailoverEntry[], options: Failo
   const { onFailover, ...limits } = options
   const members = entries.map((entry): Member => ({
     ...entry,
-    breaker: createBreaker(limits),
+    breaker: createSharedBreaker(limits),
     nameFor: toTheirName(entry.models),
   }))
 
@@ -58,23 +60,24 @@ export function createFailover(entries: readonly FailoverEntry[], options: Failo
 
   async function* ask(
     request: ChatRequest,
-    { signal, onAccept }: UpstreamOptions,
+    options: UpstreamOptions,
   ): AsyncGenerator<readonly UpstreamDelta[]> {
+    const { signal, caller } = options
     const suitable = members.filter(({ nameFor }) => nameFor(request.model) !== undefined)
     if (suitable.length === 0) throw notServed(request.model)
     const failures: ChatError[] = []
     let failed: Omit<FailoverMove, 'to'> | undefined
     for (const member of suitable) {
       signal.throwIfAborted()
-      const permit = member.breaker.enter()
+      const permit = member.breaker.enter(caller)
       if (!permit) {
-        failures.push(resting(member.breaker.waitMs()))
+        failures.push(resting(member.breaker.waitMs(caller)))
         continue
       }
       if (failed) tell(onFailover, { ...failed, to: member.name })
       const attempt: Attempt = { permit, spoken: false }
       try {
-        yield* tryOne(member, request, { signal, onAccept }, attempt)
+        yield* tryOne(member, request, options, attempt)
         return
       } catch (error) {
         const failure = toChatError(error)
@@ -97,14 +100,16 @@ interface Attempt {
 async function* tryOne(
   { name, upstream, nameFor }: Member,
   request: ChatRequest,
-  { signal, onAccept }: UpstreamOptions,
+  { signal, onAccept, caller }: UpstreamOptions,
   attempt: Attempt,
 ): AsyncGenerator<readonly UpstreamDelta[]> {
   const { permit } = attempt
   const asked = { ...request, model: nameFor(request.model) ?? request.model }
   let finished = false
   try {
-    for await (const deltas of batchesOf(upstream(asked, { signal, onAccept: () => onAccept?.(name) }))) {
+    for await (const deltas of batchesOf(
+      upstream(asked, { signal, caller, onAccept: () => onAccept?.(name) }),
+    )) {
       if (!attempt.spoken) permit.begin()
       attempt.spoken = true
       if (deltas.some(({ type }) => type === 'finish')) {
@@ -118,17 +123,21 @@ async function* tryOne(
       throw new ChatError('upstream-truncated', 'The model stopped answering before it finished.')
     }
   } catch (error) {
-    const failure = toChatError(error)
-    if (!signal.aborted && isFaultOfServer(failure)) permit.fail(failure.retryAfterMs)
+    if (!signal.aborted && isFaultOfServer(error)) permit.fail(toChatError(error).retryAfterMs)
     throw error
   } finally {
     permit.release()
   }
 }
 
-/** Whether a failure is held against the server. Another request, or another model, would not have met the others. */
-function isFaultOfServer({ code, status }: ChatError): boolean {
-  return status >= 500 || code === 'rate-limited'
+/**
+ * Whether a failure is held against the server. What went wrong on our own side is not: no file descriptors, no
+ * memory left, a request that cannot be expressed. What is no `ChatError` comes from an upstream of another kind.
+ */
+function isFaultOfServer(error: unknown): boolean {
+  if (shortageIn(error) !== undefined) return false
+  if (!(error instanceof ChatError)) return true
+  return error.code === 'rate-limited' || (error.status >= 500 && error.code.startsWith('upstream-'))
 }
 
 /** Whether the server says that the request is wrong, so that another one would say the same. */
@@ -139,14 +148,8 @@ function isFaultOfRequest(error: ChatError): boolean {
 }
 
 // Some servers say 400 for a model that they do not have, and the next one may well have it.
-function isAboutModel({ param, message, upstreamCode = '' }: ChatError): boolean {
-  if (param === 'model' || /^(?:model_not_found|unknown_model|invalid_model)$/i.test(upstreamCode))
-    return true
-  const theirs = message.slice(message.indexOf(': ') + 1) // what we say before it has the word, too
-  return (
-    /\b(?:invalid|unknown|not a valid) model\b/i.test(theirs) ||
-    /\bmodel\b.{0,80}(?:not exist|not found)/i.test(theirs)
-  )
+function isAboutModel({ param, upstreamCode = '' }: ChatError): boolean {
+  return param === 'model' || /^(?:model_not_found|unknown_model|invalid_model)$/i.test(upstreamCode)
 }
 
 function mostHelpful(failures: readonly ChatError[]): ChatError {

@@ -1,6 +1,8 @@
 import { isObject } from '../checks.ts'
 import { ChatError } from '../errors.ts'
+import { causeOf, isKnownCode } from './codes.ts'
 import { isBlank } from './json.ts'
+import { knownParam, type Param, paramOf, presentable, refusalText } from './words.ts'
 
 /** What an upstream's HTTP error is made of. */
 export interface HttpFailure {
@@ -19,7 +21,8 @@ const passingStatuses: readonly number[] = [409, 425, 498, 499]
 /**
  * An HTTP refusal of the upstream as an error of ours. A refusal of *our* credentials is our fault, not the
  * client's: 502, never 401, even where the upstream says 400. What the request itself got wrong keeps the upstream's
- * status and words.
+ * status; and its words where it names a known field of the request. Everything else is said in fixed words, and the
+ * upstream's own are in the cause.
  */
 export function failureOfStatus({ status, body, headers, cause }: HttpFailure): ChatError {
   const retryAfterMs = readRetryAfter(headers)
@@ -37,10 +40,7 @@ export function failureOfStatus({ status, body, headers, cause }: HttpFailure): 
     return new ChatError('upstream-unavailable', message, { cause, retryAfterMs, status: ours, upstreamCode })
   }
   if (status >= 400) {
-    const why = words ?? 'no reason was given'
-    const text = `The model's server refused the request (HTTP ${status}): ${why}`
-    const more = { cause, param: paramIn(layers), upstreamCode }
-    return new ChatError('upstream-rejected', text, { ...more, ...fateOf(status) })
+    return refused('upstream-rejected', layers, { words, httpStatus: status, cause, ...fateOf(status) })
   }
   const message = `The model's server answered with HTTP ${status} instead of a stream. Check the base URL.`
   return new ChatError('upstream-bad-response', message, { cause, retryable: false })
@@ -75,16 +75,13 @@ export function failureOfReport(report: unknown, around: unknown = report): Chat
   if (status === 401 || status === 403) return credentialsRefused(` (HTTP ${status})`, cause)
   const words = wordsIn(report) ?? wordsIn(around)
   if (isAboutKey(kind, words)) return credentialsRefused('', cause)
-  const upstreamCode = codeIn(layers)
   const rejected =
     status === undefined ? badRequest.test(kind) : status >= 400 && status < 500 && status !== 408
   if (rejected && words) {
-    const text = `The model's server refused the request: ${words}`
-    const more = { cause, param: paramIn(layers), upstreamCode }
-    return new ChatError('upstream-error', text, { ...more, ...fateOf(status ?? impliedStatus(kind)) })
+    return refused('upstream-error', layers, { words, cause, ...fateOf(status ?? impliedStatus(kind)) })
   }
   const text = "The model's server reported an error instead of going on with its answer."
-  return new ChatError('upstream-error', text, { cause, upstreamCode })
+  return new ChatError('upstream-error', text, { cause, upstreamCode: codeIn(layers) })
 }
 
 // Words of OpenAI, Anthropic, Google, Amazon, Databricks, DashScope, Hugging Face and servers that follow them. The
@@ -198,32 +195,23 @@ function kindsIn(layers: readonly unknown[]): string {
     .join(' ')
 }
 
-/** The upstream's own word for what went wrong: `code` before `type`. Never a sentence, never what may be a key. */
+/** The upstream's own word for what went wrong, where it is a known one: `code` before `type`. */
 function codeIn(layers: readonly unknown[]): string | undefined {
   for (const key of kindKeys) {
-    for (const layer of layers) {
-      const word = wordOf(layer, key)
-      // "error" only says that it is one; "None" is LiteLLM's null.
-      if (
-        /^[a-z][\w.-]{0,63}$/i.test(word) &&
-        !/^(?:error|none|null)$/i.test(word) &&
-        presentable(word) === word
-      )
-        return word
-    }
+    const word = layers.map((layer) => wordOf(layer, key)).find(isKnownCode)
+    if (word !== undefined) return word
   }
   return undefined
 }
 
 const wordKeys = ['message', 'error', 'errors', 'detail', ...bareWords, 'status_msg'] as const
 
-/** The upstream's own sentence, made fit to be shown: no key, no control characters, at most 300 characters. */
+/** What is read of a sentence. */
+const MAX_READ = 4000
+
+/** The upstream's own sentence, as it is: to be understood, not to be shown. */
 function wordsIn(value: unknown, depth = 5): string | undefined {
-  if (typeof value === 'string') {
-    return value.trim() === '' || /^\s*<|<(?:!doctype|html|body)\b/i.test(value)
-      ? undefined
-      : presentable(value)
-  }
+  if (typeof value === 'string') return value.trim() === '' ? undefined : value.slice(0, MAX_READ)
   if (depth === 0) return undefined
   if (Array.isArray(value)) return wordsIn(value[0], depth - 1)
   for (const key of wordKeys) {
@@ -233,24 +221,55 @@ function wordsIn(value: unknown, depth = 5): string | undefined {
   return undefined
 }
 
-function presentable(text: string): string {
-  const plain = text
-    .replace(/\s+/g, ' ')
-    .replace(/[^\P{C}]/gu, '')
-    .replace(/\b(?:(?:sk|pk|key|gsk|xai)[-_]|AIza)[\w*.-]{4,}/g, '[key]')
-    .replace(/\bBearer \S+/gi, 'Bearer [key]')
-    .trim()
-  // Cut between words: half of a key is not recognised by whoever looks for the whole one.
-  return plain.length > 300 ? `${plain.slice(0, 299).replace(/\S*$/, '')}…` : plain
-}
-
-function paramIn(layers: readonly unknown[]): string | undefined {
-  // A path such as `messages[0].content`: anything else may repeat what it was sent.
+/** The field of the request that a report names: OpenAI's `param`, or the `loc` of FastAPI's `detail`. */
+function paramIn(layers: readonly unknown[]): Param | undefined {
   for (const layer of layers) {
-    const param = property(layer, 'param')
-    if (typeof param === 'string' && /^[\w.[\]-]{1,100}$/.test(param)) return param
+    const detail = property(layer, 'detail')
+    const place = property(Array.isArray(detail) ? detail[0] : undefined, 'loc')
+    const param = knownParam(property(layer, 'param')) ?? (Array.isArray(place) ? paramOf(place) : undefined)
+    if (param) return param
   }
   return undefined
+}
+
+interface Refusal {
+  /** The upstream's own. */
+  readonly words: string | undefined
+  /** The upstream's own, where the refusal came over HTTP. */
+  readonly httpStatus?: number
+  readonly status: number
+  readonly retryable: boolean
+  readonly cause: unknown
+}
+
+/**
+ * A request that the upstream calls wrong. Its own words are shown only together with a field of the request that they are about:
+ * without one they can be about anything, and they have held keys, headers and addresses inside a network.
+ */
+function refused(
+  code: 'upstream-rejected' | 'upstream-error',
+  layers: readonly unknown[],
+  { words, httpStatus, ...rest }: Refusal,
+): ChatError {
+  const param = paramIn(layers)
+  const upstreamCode = codeIn(layers)
+  const known = causeOf(upstreamCode, words)
+  const ours =
+    known?.text ??
+    (param
+      ? 'One of its fields is wrong.'
+      : 'Its reason is not shown, because it names no field of the request.')
+  const shown = param?.whole && words !== undefined ? presentable(words) : undefined
+  return new ChatError(code, refusalText(httpStatus, shown, ours), {
+    ...rest,
+    param: param?.path ?? known?.param,
+    upstreamCode: isCode(upstreamCode) ? upstreamCode : (known?.code ?? upstreamCode),
+  })
+}
+
+/** Whether a word is more than the type of an error: `invalid_request_error` says nothing that the status does not. */
+function isCode(word: string | undefined): boolean {
+  return word !== undefined && !/_error$|^(?:Bad|Not)|^INVALID_ARGUMENT$|Error$/.test(word)
 }
 
 // RFC 9110 §10.2.3: seconds, or a date. `retry-after-ms` is OpenAI's own.

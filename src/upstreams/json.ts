@@ -16,10 +16,13 @@ export function word(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
+const MAX_COUNT = 1e15
+
 /** The value when it is a number that counts something, or the digits of one. */
 export function count(value: unknown): number | undefined {
   const number = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value
-  return typeof number === 'number' && Number.isFinite(number) && number >= 0 ? number : undefined
+  // Nobody has counted more; a sum of such numbers would be no number any more.
+  return typeof number === 'number' && number >= 0 && number <= MAX_COUNT ? number : undefined
 }
 
 /** Whether nothing is said, however deep: `{"message":"","code":null}` is as empty as null. */

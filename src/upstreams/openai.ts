@@ -1,10 +1,11 @@
 import OpenAI from 'openai'
 import { inBatches } from '../batches.ts'
+import { isObject } from '../checks.ts'
 import { ChatError } from '../errors.ts'
 import { encodeLargeJson, isLarge } from '../json-write.ts'
 import { pause } from '../pause.ts'
 import type { ChatRequest, Fields, Upstream } from '../types.ts'
-import { readAnswer } from './answer.ts'
+import { type AnswerLimits, readAnswer } from './answer.ts'
 import { type BodyReader, readBody, withBoundedRefusals } from './body.ts'
 import { createChunkReader } from './chunk.ts'
 import { limitOf, toCompletionParams } from './completion-params.ts'
@@ -24,6 +25,9 @@ import {
 import type { EventReader } from './reader.ts'
 import { createResponsesReader } from './responses.ts'
 import { toResponsesParams } from './responses-params.ts'
+import { createSecretSearch, quotes } from './secrets.ts'
+import { outOf, shortageIn } from './shortage.ts'
+import { withoutWords, wordsOf } from './words.ts'
 
 export interface OpenAIOptions {
   /** Which of OpenAI's APIs the server is asked with. Default `chat-completions`: every compatible server has it. */
@@ -39,6 +43,13 @@ export interface OpenAIOptions {
   readonly organization?: string | null | undefined
   /** Default: the package's environment variable, `OPENAI_PROJECT_ID`; null: none. */
   readonly project?: string | null | undefined
+  /**
+   * Headers of this server alone, by name. In place of the package's environment variable, `OPENAI_CUSTOM_HEADERS`,
+   * which is what counts by default; null: none.
+   */
+  readonly headers?: Readonly<Record<string, string>> | null | undefined
+  /** Further texts that no client may be shown, beside what is sent to the server in headers: passwords of proxies. */
+  readonly secrets?: readonly string[] | undefined
   /** Default: the platform's. */
   readonly fetch?: typeof fetch | undefined
   /** How long the upstream may take to answer with headers, in milliseconds. Default 30000. */
@@ -84,9 +95,11 @@ export function createOpenAI({
   ...options
 }: OpenAIOptions): Upstream {
   const limits = { headersTimeoutMs, firstDeltaTimeoutMs, idleTimeoutMs }
-  const client = createClient(options)
+  const sent: Sent = {}
+  const client = createClient(options, sent)
   const api = apiNamed(name)
   const learned = createMemory(mannersAt(client.baseURL))
+  let search: ((text: string) => boolean) | undefined
 
   // By itself, because what it had stays with it: the head of the answer is not needed while it streams.
   async function open(
@@ -100,12 +113,18 @@ export function createOpenAI({
     return [parser, readBody(response.body, signal)]
   }
 
-  const toError = (failure: unknown): unknown => withoutKey(failure, client.apiKey ?? '')
+  /** Whether a text of the upstream's repeats what it must not. */
+  function isSecret(text: string): boolean {
+    search ??= createSecretSearch([...(options.secrets ?? []), ...secretsOf(client, sent)])
+    return search(text)
+  }
+
   return (request, { signal, onAccept }) =>
     inBatches(() =>
       readAnswer({
         open: (signal, accept) => open(request, signal, accept),
-        toError,
+        toError: (failure) => withoutSecrets(failure, request, isSecret),
+        isSecret,
         signal,
         onAccept,
         ...limits,
@@ -118,16 +137,26 @@ function apiNamed(name: keyof typeof apis): Api {
   throw new TypeError(`api must be one of ${Object.keys(apis).join(', ')}; got ${JSON.stringify(name)}.`)
 }
 
+/** The headers of the last request, as they were sent. */
+interface Sent {
+  headers?: HeadersInit | undefined
+}
+
 function createClient(
-  options: Pick<OpenAIOptions, 'apiKey' | 'baseURL' | 'organization' | 'project' | 'fetch'>,
+  options: Omit<OpenAIOptions, 'api' | keyof AnswerLimits | 'maxEventBytes'>,
+  sent: Sent,
 ) {
-  const { apiKey, baseURL, organization, project, fetch = globalThis.fetch } = options
-  return new OpenAI({
+  const { apiKey, baseURL, organization, project, headers, fetch = globalThis.fetch } = options
+  const send = withBoundedRefusals(fetch)
+  const client = new OpenAI({
     ...(apiKey ? { apiKey } : {}),
     ...(baseURL ? { baseURL } : {}),
     ...(organization === undefined ? {} : { organization }),
     ...(project === undefined ? {} : { project }),
-    fetch: withBoundedRefusals(fetch),
+    fetch: (input: Parameters<typeof send>[0], init?: RequestInit) => {
+      sent.headers = init?.headers
+      return send(input, init)
+    },
     maxRetries: 0,
     // Ours end earlier; this one only covers the wait for headers.
     timeout: 2 ** 31 - 1,
@@ -135,6 +164,31 @@ function createClient(
     fetchOptions: { redirect: 'error' },
     logLevel: 'off',
   })
+  if (headers !== undefined) setHeaders(client, headers ?? {})
+  return client
+}
+
+/**
+ * Sets all headers of a client's own. The package adds those of `OPENAI_CUSTOM_HEADERS` to what it is given, and has no option
+ * against that: they would go to every server, whoever it belongs to.
+ */
+function setHeaders(client: OpenAI, defaultHeaders: Readonly<Record<string, string>>): void {
+  const settings: unknown = Reflect.get(client, '_options')
+  if (!isObject(settings))
+    throw new TypeError('This version of the package openai keeps its options elsewhere.')
+  Object.assign(settings, { defaultHeaders: new Headers(defaultHeaders) })
+}
+
+/** Headers that say nothing about who asks. */
+const plainHeaders = /^(?:accept|content-type|content-length|user-agent|x-stainless-.*)$/i
+
+/** What this server is sent to prove who asks: values of headers, and what its address holds. */
+function secretsOf(client: OpenAI, { headers }: Sent): readonly string[] {
+  const { username, password, searchParams } = new URL(client.baseURL)
+  const values = [...new Headers(headers)].flatMap(([name, value]) =>
+    plainHeaders.test(name) ? [] : [value],
+  )
+  return [client.apiKey ?? '', username, password, ...searchParams.values(), ...values]
 }
 
 interface Connection {
@@ -214,6 +268,8 @@ function toFailure(error: unknown): ChatError {
       "The model's server answered with a redirect, which is not followed. Set the base URL to its target."
     return new ChatError('upstream-bad-response', message, { cause: error, retryable: false })
   }
+  const shortage = shortageIn(error)
+  if (shortage !== undefined) return outOf(shortage, error)
   if (error instanceof OpenAI.APIConnectionError) {
     return new ChatError('upstream-unreachable', "The model's server cannot be reached.", { cause: error })
   }
@@ -234,17 +290,24 @@ function isRedirect(error: unknown): boolean {
   return false
 }
 
-// Some servers repeat the key that they refuse.
-function withoutKey(error: unknown, apiKey: string): unknown {
-  if (!(error instanceof ChatError) || apiKey.length < 6) return error
+/**
+ * A failure without words of the upstream's that repeat what no client may know: a key, in whatever encoding, or the
+ * messages that this service put before the client's.
+ */
+function withoutSecrets(
+  error: unknown,
+  { messages, ownMessages = 0 }: ChatRequest,
+  isSecret: (text: string) => boolean,
+): unknown {
+  if (!(error instanceof ChatError)) return error
+  const words = wordsOf(error.message)
+  if (words === undefined) return error
   const { code, message, param, cause, status, retryable, retryAfterMs, upstreamCode } = error
-  if (!`${message} ${param ?? ''} ${upstreamCode ?? ''}`.includes(apiKey)) return error
-  return new ChatError(code, message.replaceAll(apiKey, '[key]'), {
-    cause,
-    param: param?.replaceAll(apiKey, '[key]'),
-    status,
-    retryable,
-    retryAfterMs,
-    upstreamCode: upstreamCode?.includes(apiKey) ? undefined : upstreamCode,
-  })
+  const place = /^(?:messages|input)\[(\d+)\]/.exec(param ?? '')?.[1]
+  const isOurs =
+    (place !== undefined && Number(place) < ownMessages) ||
+    messages.slice(0, ownMessages).some(({ content }) => quotes(words, JSON.stringify(content)))
+  if (!isOurs && !isSecret(words)) return error
+  const more = { cause, param, status, retryable, retryAfterMs, upstreamCode }
+  return new ChatError(code, withoutWords(message), more)
 }

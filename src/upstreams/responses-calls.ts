@@ -1,5 +1,6 @@
 import type { Fields, UpstreamDelta } from '../types.ts'
 import { fields, word } from './json.ts'
+import { malformed, MAX_CALLS } from './malformed.ts'
 
 interface Call {
   readonly index: number
@@ -96,6 +97,7 @@ export function createItemCalls() {
   }
 
   function addCall(event: Fields): Call {
+    if (calls.length >= MAX_CALLS) throw malformed(`more than ${MAX_CALLS} tool calls in one answer`)
     const call: Call = {
       index: calls.length,
       itemId: event['item_id'] ?? fields(event['item'])?.['id'],

@@ -1,7 +1,11 @@
 import type { Fields, UpstreamDelta } from '../types.ts'
 import { fields, list } from './json.ts'
+import { malformed, requireShallow } from './malformed.ts'
 import { createItemCalls, isCall } from './responses-calls.ts'
 import { createSaid, type Said } from './said.ts'
+
+/** How many parts an answer may have: at its end each is looked for among all of them. */
+const MAX_PARTS = 5000
 
 /** What a part of an item says. A summary of reasoning and reasoning itself are parts of the same item. */
 type Channel = 'text' | 'refusal' | 'summary' | 'reasoning'
@@ -47,11 +51,14 @@ export function createItemBook() {
     const isNext = part.said.length === 0 && type === 'reasoning' && parts.some(isSaidThought)
     const piece = isNext ? `\n\n${text}` : text
     part.said.add(text)
-    if (Array.isArray(logprobs) && logprobs.length > 0) out.push({ type, text: piece, logprobs })
-    else out.push({ type, text: piece })
+    if (Array.isArray(logprobs) && logprobs.length > 0) {
+      requireShallow(logprobs)
+      out.push({ type, text: piece, logprobs })
+    } else out.push({ type, text: piece })
   }
 
   function addPart(channel: Channel, event: Fields): Part {
+    if (parts.length >= MAX_PARTS) throw malformed(`more than ${MAX_PARTS} parts in one answer`)
     const part: Part = { channel, output: event['output_index'], said: createSaid() }
     parts.push(part)
     for (const place of [indexIn(event), event['item_id']]) {

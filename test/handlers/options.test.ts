@@ -113,7 +113,7 @@ describe('a setting is read', () => {
     ],
     [{ AWS_LAMBDA_HTTP_ENDPOINT: '[::1]:9' }, { host: '::1', port: 9, production: true, allowedHosts: '*' }],
     [{ NODE_ENV: 'production' }, { production: true }],
-    [{ OPENAI_API_KEY: ' sk-1 ' }, { apiKey: 'sk-1' }],
+    [{ OPENAI_API_KEY: ' sk-1 ' }, { apiKey: 'sk-1', secrets: ['sk-1'] }],
     [{ OPENAI_BASE_URL: 'http://127.0.0.1:11434/v1' }, { baseURL: 'http://127.0.0.1:11434/v1' }],
     [{ OPENAI_MODEL: 'x' }, { model: 'x', models: ['x'] }],
     [{ MODELS: 'a, b,,a' }, { model: 'a', models: ['a', 'b'] }],
@@ -188,7 +188,10 @@ describe('a setting is read', () => {
     [{ FOLLOW_MS: '5' }, { followMs: 5 }],
     [{ STOP_ON_PAGE_HIDE: 'yes' }, { stopOnPageHide: true }],
     [{ LEASE_MS: '1000' }, { leaseMs: 1000 }],
-    [{ REDIS_URL: 'redis://:secret@localhost:6379/1' }, { redisUrl: 'redis://:secret@localhost:6379/1' }],
+    [
+      { REDIS_URL: 'redis://:secret@localhost:6379/1' },
+      { redisUrl: 'redis://:secret@localhost:6379/1', secrets: ['secret'] },
+    ],
     [{ REDIS_URL: 'rediss://r.example' }, { redisUrl: 'rediss://r.example' }],
     [{ REDIS_DOWN: 'degrade' }, { redisDown: 'degrade' }],
     [{ REDIS_PREFIX: 'chat:1' }, { redisPrefix: 'chat:1' }],
@@ -429,7 +432,7 @@ describe('the documentation', () => {
     const account = ['OPENAI_ORG_ID', 'OPENAI_PROJECT_ID', 'OPENAI_CUSTOM_HEADERS']
     const elsewhere = [...account, 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY']
     expect(documented.toSorted()).toEqual(
-      [...[...read].filter((name) => !known.includes(name)), ...elsewhere].toSorted(),
+      [...new Set([...[...read].filter((name) => !known.includes(name)), ...elsewhere])].toSorted(),
     )
   })
 

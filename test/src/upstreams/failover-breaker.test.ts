@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { streamChat } from '../../../src/chat.ts'
 import { ChatError } from '../../../src/errors.ts'
+import type { Upstream } from '../../../src/types.ts'
 import { createFailover } from '../../../src/upstreams/failover.ts'
 import { all, asking, hel, script, soon, type Step, stop, until } from '../kit.ts'
 import { ask, broken, busy, entriesOf, refusal, report, slow, whole } from './failover-kit.ts'
@@ -119,6 +120,70 @@ describe('an upstream that keeps failing', () => {
     a.release()
 
     expect((await soon(next)).deltas).toEqual([stop])
+  })
+})
+
+describe('with several callers', () => {
+  test('a caller whose calls fail is moved on alone', async () => {
+    const [a, b] = [script([broken]), script(whole)]
+    const upstream = createFailover(entriesOf(a, b))
+
+    for (let i = 0; i < 7; i++) await ask(upstream, { caller: 'ann' })
+    expect(a.asked).toHaveLength(5)
+    await ask(upstream, { caller: 'bob' })
+
+    expect(a.asked).toHaveLength(6)
+  })
+
+  test('a wait that one was told is not held against the server for another', async () => {
+    const [a, b] = [script([busy(60_000)], whole), script(whole)]
+    const upstream = createFailover(entriesOf(a, b))
+
+    await ask(upstream, { caller: 'ann' })
+    await ask(upstream, { caller: 'ann' })
+    await ask(upstream, { caller: 'bob' })
+
+    expect(a.asked).toHaveLength(2)
+  })
+
+  test('a server that fails three of them is left alone by all', async () => {
+    const [a, b] = [script([broken]), script(whole)]
+    const upstream = createFailover(entriesOf(a, b))
+
+    for (const caller of ['ann', 'bob', 'eve', 'ann', 'bob', 'dan', 'eve']) await ask(upstream, { caller })
+
+    expect(a.asked).toHaveLength(5)
+  })
+
+  test('each upstream learns on whose behalf it is called', async () => {
+    const callers: (string | undefined)[] = []
+    const listening = {
+      name: 'a',
+      upstream: (...[request, options]: Parameters<Upstream>) => {
+        callers.push(options.caller)
+        return script(whole).upstream(request, options)
+      },
+    }
+
+    await ask(createFailover([listening]), { caller: 'ann' })
+
+    expect(callers).toEqual(['ann'])
+  })
+
+  const full = Object.assign(new Error('connect EMFILE'), { code: 'EMFILE', syscall: 'connect' })
+  test.each<[string, Error]>([
+    ['no file descriptors', new ChatError('overloaded', 'No more.', { cause: full, retryAfterMs: 1000 })],
+    ['no file descriptors, from an upstream of another kind', new TypeError('fetch failed', { cause: full })],
+    ['no memory for replies', new ChatError('overloaded', 'No more.')],
+    ['a request that cannot be made', new ChatError('internal', 'No.')],
+    ['a shutdown', new ChatError('server-shutdown', 'Later.')],
+  ])('what fails on our own side is not held against a server: %s', async (_, error) => {
+    const [a, b] = [script([error]), script(whole)]
+    const upstream = createFailover(entriesOf(a, b), { failures: 2, callers: 1 })
+
+    for (let i = 0; i < 5; i++) await ask(upstream)
+
+    expect(a.asked).toHaveLength(5)
   })
 })
 

@@ -27,12 +27,23 @@ export function entriesOf(...scripts: readonly Pick<Script, 'upstream'>[]): Fail
 }
 
 /** What came of one question. */
-export async function ask(upstream: Upstream, { model = 'm', signal = new AbortController().signal } = {}) {
+export async function ask(
+  upstream: Upstream,
+  {
+    model = 'm',
+    signal = new AbortController().signal,
+    caller,
+  }: { model?: string; signal?: AbortSignal; caller?: string } = {},
+) {
   const deltas: UpstreamDelta[] = []
   const accepted: (string | undefined)[] = []
   let error: unknown
   try {
-    const answer = upstream(asking('hi', { model }), { signal, onAccept: (name) => accepted.push(name) })
+    const answer = upstream(asking('hi', { model }), {
+      signal,
+      caller,
+      onAccept: (name) => accepted.push(name),
+    })
     for await (const delta of answer) deltas.push(delta)
   } catch (thrown) {
     error = thrown

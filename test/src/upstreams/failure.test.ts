@@ -26,7 +26,7 @@ describe.skipIf(!directory)('a recorded refusal', () => {
     const failure = failureOfStatus({ status, body })
 
     expect([failure.code, failure.status]).toEqual(codes[status])
-    expect(failure.message).not.toContain('no reason was given')
+    if (status === 400) expect(failure.message).not.toContain('not shown')
     expect(failure.message).not.toMatch(/sk-|\*\*\*/)
   })
 })
@@ -55,22 +55,133 @@ describe('how long to wait', () => {
 
 describe('the words of a refusal', () => {
   function words(message: unknown): string {
-    return failureOfStatus({ status: 400, body: { error: { message } } }).message
+    return failureOfStatus({ status: 400, body: { error: { message, param: 'temperature' } } }).message
   }
 
-  test.each([
-    ['Invalid key sk-proj-abc123DEF456 given', 'Invalid key [key] given'],
-    ['Use Bearer abcdefgh.ijk please', 'Use Bearer [key] please'],
-    ['two\nlines\u0000 and\u001b[31m colour', 'two lines and[31m colour'],
-  ])('are made fit to be shown: %j', (message, shown) => {
-    expect(words(message)).toBe(`The model's server refused the request (HTTP 400): ${shown}`)
+  test.each<readonly [string, string]>([
+    ['two\nlines\u0000 and\u001b[31m colour', ': two lines and[31m colour'],
+    ["Invalid 'temperature': must be at most 2.", ": Invalid 'temperature': must be at most 2."],
+    [
+      'Use max_completion_tokens with gpt-4.1-mini-2025-04-14, see https://platform.openai.com/docs.',
+      ': Use max_completion_tokens with gpt-4.1-mini-2025-04-14, see https://platform.openai.com/docs.',
+    ],
+    ...[
+      '',
+      '<html>Bad</html>',
+      '\n<!DOCTYPE html><p>Bad',
+      'Error: <html>Bad</html>',
+      'Invalid key sk-proj-abc123DEF456 given',
+      'Use Bearer abcdefgh.ijk please',
+      'cannot reach postgres://app:hunter2@db.internal:5432/chat',
+      'cannot reach mongodb+srv://cluster.example/x',
+      'Server=db;User Id=sa;Password=hunter2',
+      'ask admin@example.com',
+      'connect ECONNREFUSED 10.0.3.7:6379',
+      'see https://files.example/a?sig=abc',
+      'token=abc',
+      'Token zQ9fK2mX8vR4tW7yB3nL is unknown',
+      'digest 0123456789abcdef0123456789abcdef',
+      'X-Api-Key: abc',
+      'eyJhbGciOi.eyJzdWIi.c2ln',
+    ].map((message) => [message, '. One of its fields is wrong.'] as const),
+  ])('are shown only where no secret can be in them: %j', (message, shown) => {
+    expect(words(message)).toBe(`The model's server refused the request (HTTP 400)${shown}`)
   })
 
-  test('are short, and there are always some', () => {
-    expect(words('x'.repeat(5000)).length).toBeLessThan(400)
-    expect(words('')).toContain('no reason was given')
-    for (const page of ['<html>Bad</html>', '\n<!DOCTYPE html><p>Bad', 'Error: <html>Bad</html>'])
-      expect(words(page)).toContain('no reason was given')
+  test('are short', () => {
+    expect(words('x '.repeat(5000)).length).toBeLessThan(400)
+  })
+
+  test.each<[unknown, string | undefined, boolean]>([
+    ['temperature', 'temperature', true],
+    ['messages[2].content', 'messages[2].content', true],
+    ['messages.[2].content', 'messages[2].content', true],
+    ['messages.2.content', 'messages[2].content', true],
+    ['input[1].output', 'input[1].output', true],
+    ['tools[0].function.parameters', 'tools[0].function.parameters', true],
+    ['response_format.json_schema.schema', 'response_format.json_schema.schema', true],
+    [
+      'response_format.json_schema.schema.properties.hunter2',
+      'response_format.json_schema.schema.properties',
+      false,
+    ],
+    ['messages[2].hunter2', 'messages[2]', false],
+    ['messages[2].12345678', 'messages[2]', false],
+    ['hunter2', undefined, false],
+    ['extra_headers.authorization', undefined, false],
+    ['__proto__', undefined, false],
+    ['constructor', undefined, false],
+    ['messages hunter2', undefined, false],
+    ['messages.'.repeat(100), undefined, false],
+    [7, undefined, false],
+    [{ toString: 1 }, undefined, false],
+    [['messages'], undefined, false],
+  ])('are shown only together with a field that a request has: %j', (param, path, shown) => {
+    const failure = failureOfStatus({ status: 400, body: { error: { message: 'Not so.', param } } })
+
+    expect(failure.param).toBe(path)
+    expect(failure.message.includes('Not so.')).toBe(shown)
+  })
+
+  test('are shown with the place that FastAPI gives', () => {
+    const detail = [
+      { loc: ['body', 'messages', 2, 'content'], msg: 'Field required', input: { a: 'hunter2' } },
+    ]
+
+    const failure = failureOfStatus({ status: 422, body: { detail } })
+
+    expect(failure.param).toBe('messages[2].content')
+    expect(failure.message).toContain('Field required')
+    expect(failure.message).not.toContain('hunter2')
+  })
+
+  test.each([
+    [
+      { code: 'context_length_exceeded' },
+      'context_length_exceeded',
+      'messages',
+      "longer than the model's context",
+    ],
+    [
+      { message: "This model's maximum context length is 4096 tokens.", code: 400, type: 'BadRequestError' },
+      'context_length_exceeded',
+      'messages',
+      "longer than the model's context",
+    ],
+    [
+      { message: 'the request exceeds the available context size', type: 'exceed_context_size_error' },
+      'context_length_exceeded',
+      'messages',
+      "longer than the model's context",
+    ],
+    [
+      { message: 'prompt is too long: 210000 tokens > 200000 maximum', type: 'invalid_request_error' },
+      'context_length_exceeded',
+      'messages',
+      "longer than the model's context",
+    ],
+    [
+      { message: 'Model Not Exist', type: 'invalid_request_error' },
+      'model_not_found',
+      'model',
+      'does not have this model',
+    ],
+    [{ code: 'DeploymentNotFound' }, 'DeploymentNotFound', 'model', 'does not have this model'],
+    [{ code: 'content_filter', message: 'hunter2' }, 'content_filter', undefined, 'content filter'],
+    [{ code: 'invalid_image_url', message: 'hunter2' }, 'invalid_image_url', undefined, 'an image'],
+    [{ code: 'unsupported_value', message: 'hunter2' }, 'unsupported_value', undefined, 'does not support'],
+    [
+      { code: 'hunter2', message: 'hunter2', type: 'invalid_request_error' },
+      'invalid_request_error',
+      undefined,
+      'not shown',
+    ],
+  ])('give way to ours where it is known what they are about: %j', (error, upstreamCode, param, text) => {
+    const failure = failureOfStatus({ status: 400, body: { error } })
+
+    expect(failure).toMatchObject({ upstreamCode, param })
+    expect(failure.message).toContain(text)
+    expect(failure.message).not.toContain('hunter2')
   })
 })
 
@@ -268,7 +379,8 @@ describe("the upstream's own word", () => {
     ],
     [{ error: { code: null, type: 'server_error' } }, 'server_error'],
     [{ error: { code: '500', type: 'None', param: 'None' } }, undefined],
-    [{ error: { code: 500, type: 'BadGateway' } }, 'BadGateway'],
+    [{ error: { code: 500, type: 'BadGateway' } }, undefined],
+    [{ error: { code: 'odd', type: 'server_error' } }, 'server_error'],
     [{ error: { error: { code: 'model_not_found' }, type: 'odd' } }, 'model_not_found'],
     [[{ error: { code: 503, status: 'UNAVAILABLE' } }], 'UNAVAILABLE'],
     [{ type: 'error', error: { type: 'overloaded_error' } }, 'overloaded_error'],
@@ -284,15 +396,15 @@ describe("the upstream's own word", () => {
   })
 
   test.each<[number, string | undefined]>([
-    [400, 'some_word'],
+    [400, 'slow_down'],
     [401, undefined],
     [403, undefined],
-    [404, 'some_word'],
-    [429, 'some_word'],
-    [500, 'some_word'],
-    [503, 'some_word'],
+    [404, 'slow_down'],
+    [429, 'slow_down'],
+    [500, 'slow_down'],
+    [503, 'slow_down'],
   ])('in a refusal with status %i', (status, word) => {
-    const body = { error: { code: 'some_word', message: 'No.' } }
+    const body = { error: { code: 'slow_down', message: 'No.' } }
 
     expect(failureOfStatus({ status, body }).upstreamCode).toBe(word)
     expect(failureOfStatus({ status, body: body.error }).upstreamCode).toBe(word)

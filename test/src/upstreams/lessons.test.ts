@@ -92,14 +92,16 @@ test('two lessons of one request are kept together', async () => {
 
 describe('a refusal over HTTP', () => {
   const page = '<!DOCTYPE html><html><body>Not here</body></html>'
-  const shown = (words: string): string => `The model's server refused the request (HTTP 404): ${words}`
+  const start = "The model's server refused the request (HTTP 404)"
+  const fixed = `${start}. Its reason is not shown, because it names no field of the request.`
 
   test.each<[string, BodyInit | null, string]>([
-    ['that is a page', page, shown('no reason was given')],
-    ['that is a text', 'No such route.', shown('No such route.')],
-    ['that is empty', null, shown('no reason was given')],
-    ['that is JSON', '{"detail":"Not Found"}', shown('Not Found')],
-  ])('%s has its words, and no others', async (_, body, message) => {
+    ['that is a page', page, fixed],
+    ['that is a text', 'No such route.', fixed],
+    ['that is empty', null, fixed],
+    ['that is JSON', '{"detail":"Not Found"}', fixed],
+    ['that names a field', '{"error":{"message":"Not so.","param":"tools"}}', `${start}: Not so.`],
+  ])('%s has fixed words, or its own about a field', async (_, body, message) => {
     const { ask } = serving(() => new Response(body, { status: 404 }))
 
     expect((await ask(asking())).at(-1)).toMatchObject({ code: 'upstream-rejected', message })

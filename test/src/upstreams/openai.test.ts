@@ -150,7 +150,8 @@ describe('without a key of its own', () => {
   test("it uses the package's environment variable, and repeats it as little as any other", async () => {
     vi.stubEnv('OPENAI_API_KEY', key)
     const origin = await serve((response, _, { headers: { authorization = '' } }) => {
-      if (origin.bodies.length === 1) return refuse(response, `No such key: ${authorization.slice(7)}`)
+      if (origin.bodies.length === 1)
+        return refuse(response, `No such key: ${authorization.slice(7)}`, { param: 'model' })
       response.writeHead(401, { 'content-type': 'application/json' })
       response.end(JSON.stringify({ error: { message: authorization } }))
     })
@@ -162,7 +163,7 @@ describe('without a key of its own', () => {
     expect(origin.headers.map(({ authorization }) => authorization)).toEqual(
       Array.from({ length: 2 }, () => `Bearer ${key}`),
     )
-    expect(rejected).toMatchObject({ code: 'upstream-rejected', message: expect.stringContaining('[key]') })
+    expect(rejected).toMatchObject({ code: 'upstream-rejected' })
     expect(refused).toMatchObject({ code: 'upstream-auth' })
     expect(JSON.stringify([rejected, refused])).not.toContain(key)
   })

@@ -52,7 +52,7 @@ function ask({ url }: Origin, headersTimeoutMs: number, signal = new AbortContro
 }
 
 const json = { 'content-type': 'application/json' }
-const refusal = '{"error":{"message":"No such model."'
+const refusal = '{"error":{"param":"model","message":"No such model."'
 
 describe('a document that stalls, whatever is collected as garbage meanwhile', () => {
   let collecting: ReturnType<typeof setInterval>
