@@ -182,7 +182,9 @@ function describeCuts(
     let handlers: readonly Handler[]
     beforeAll(async () => {
       const stores = await openStores()
-      handlers = stores.map((store) => createHandler({ upstream: speaker.upstream, model: 'm', store, allowContinue: 'always' }))
+      handlers = stores.map((store) =>
+        createHandler({ upstream: speaker.upstream, model: 'm', store, allowContinue: 'always' }),
+      )
     })
 
     test.each(Object.keys(clients))(
