@@ -54,7 +54,7 @@ async function listen(pieces: number, stallTimeoutMs: number, ttlMs = 600_000) {
 }
 
 test('a client that reads nothing costs a small buffer, then its connection, never the answer', async () => {
-  const { store, held, host } = await listen(3200, 400)
+  const { store, held, host } = await listen(3200, 2000)
   const wire = await dial(host.port)
   wire.socket.pause()
 
