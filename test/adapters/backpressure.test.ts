@@ -12,14 +12,14 @@ afterEach(async () => {
 })
 
 const MIB = 1024 * 1024
-const PIECE = 'x'.repeat(64 * 1024)
+const PIECE = 'x'.repeat(16_000) // one delta of the log
 
 /** Offers so many pieces as fast as they are taken. */
 function offering(pieces: number): Upstream {
   return async function* () {
     for (let index = 0; index < pieces; index++) {
       yield { type: 'text', text: `${index}:${PIECE}` }
-      if (index % 16 === 15) await new Promise(setImmediate)
+      if (index % 64 === 63) await new Promise(setImmediate)
     }
     yield { type: 'finish', reason: 'stop' }
   }
@@ -54,7 +54,7 @@ async function listen(pieces: number, stallTimeoutMs: number, ttlMs = 600_000) {
 }
 
 test('a client that reads nothing costs a small buffer, then its connection, never the answer', async () => {
-  const { store, held, host } = await listen(800, 400)
+  const { store, held, host } = await listen(3200, 2000)
   const wire = await dial(host.port)
   wire.socket.pause()
 
@@ -62,21 +62,21 @@ test('a client that reads nothing costs a small buffer, then its connection, nev
 
   // The producer does not wait for it.
   await vi.waitUntil(async () => (await store.state('reply-1'))?.sealed, { timeout: 10_000 })
-  expect(await store.state('reply-1')).toMatchObject({ length: 802, sealed: true })
+  expect(await store.state('reply-1')).toMatchObject({ length: 3202, sealed: true })
   expect(host.sockets.size).toBe(1)
   await vi.waitUntil(() => host.sockets.size === 0, { timeout: 10_000 })
   expect(held.most).toBeGreaterThan(0)
   expect(held.most).toBeLessThan(256 * 1024)
 
   const again = await dial(host.port)
-  again.send(bare('GET /chat/reply-1', ['Last-Event-ID: 800', 'Connection: close']))
+  again.send(bare('GET /chat/reply-1', ['Last-Event-ID: 3200', 'Connection: close']))
   const { body } = split(await again.closed)
-  expect(body.match(/^id: .*$/gm)).toEqual(['id: 801', 'id: 802'])
+  expect(body.match(/^id: .*$/gm)).toEqual(['id: 3201', 'id: 3202'])
   wire.leave()
 })
 
 test('a reader that pauses again and again gets every byte once, and is not taken for one that is gone', async () => {
-  const { held, host } = await listen(160, 1000)
+  const { held, host } = await listen(640, 1000)
   const wire = await dial(host.port)
 
   wire.send(bare('GET /stream?prompt=hi', ['Connection: close']))
@@ -91,14 +91,14 @@ test('a reader that pauses again and again gets every byte once, and is not take
     .split('\n\n')
     .filter((frame) => frame.includes('"text"'))
     .map((frame) => (JSON.parse(frame.slice(frame.indexOf('{'))) as { text: string }).text)
-  expect(texts).toHaveLength(160)
+  expect(texts).toHaveLength(640)
   expect(texts.every((text, index) => text === `${index}:${PIECE}`)).toBe(true)
   expect(body.endsWith('data: {"type":"finish","reason":"stop"}\n\n')).toBe(true)
   expect(held.most).toBeLessThan(256 * 1024)
 })
 
 test('twenty clients that read nothing cost twenty small buffers', async () => {
-  const upstream = offering(64)
+  const upstream = offering(256)
   const answer = relay({ upstream, stallTimeoutMs: 60_000 })
   const responses: ServerResponse[] = []
   running = await host((request, response) => {
@@ -122,7 +122,7 @@ test('twenty clients that read nothing cost twenty small buffers', async () => {
 })
 
 test('a slow client reads an answer to its end that is kept for no time at all', async () => {
-  const { store, held, host } = await listen(250, 20_000, 0)
+  const { store, held, host } = await listen(1000, 20_000, 0)
   const wire = await dial(host.port)
   wire.socket.pause()
   wire.send(post('/chat', { prompt: 'hi' }, ['Connection: close']))
@@ -135,6 +135,6 @@ test('a slow client reads an answer to its end that is kept for no time at all',
 
   const { body } = split(await wire.closed)
   expect(other.status).toBe(404)
-  expect(body.match(/^id: .*$/gm)).toHaveLength(252)
-  expect(body.slice(-60)).toContain('id: 252\ndata: {"type":"finish","reason":"stop"}\n\n')
+  expect(body.match(/^id: .*$/gm)).toHaveLength(1002)
+  expect(body.slice(-60)).toContain('id: 1002\ndata: {"type":"finish","reason":"stop"}\n\n')
 })
