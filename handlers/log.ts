@@ -2,6 +2,7 @@ import type { ChatError } from '../src/errors.ts'
 import type { FailoverMove } from '../src/upstreams/failover.ts'
 import type { EndedReply } from '../src/finished.ts'
 import type { ReportContext } from '../src/report.ts'
+import { withoutWords } from '../src/upstreams/words.ts'
 
 /**
  * Writes one line of JSON about a failure to stderr. Of its cause only names, codes and statuses: the words of an
@@ -13,7 +14,7 @@ export function logError(error: ChatError, context: ReportContext = {}): void {
     time: new Date().toISOString(),
     level: 'error',
     code,
-    message: withoutQuote(error.message),
+    message: withoutWords(error.message),
     ...context,
     cause: causes(error),
   }
@@ -25,11 +26,6 @@ export function logFailover({ from, to, error }: FailoverMove): void {
   const { code } = error
   const line = { time: new Date().toISOString(), level: 'warn', code, from, to, cause: causes(error) }
   console.error(JSON.stringify(line))
-}
-
-// An upstream that refuses a request may say why by repeating it. The client has the whole sentence.
-function withoutQuote(message: string): string {
-  return message.replace(/(refused the request(?: \(HTTP \d+\))?): .*$/s, '$1.')
 }
 
 /** Writes one line of JSON about a reply that is over to stderr: what it cost and how it ended, none of its words. */
