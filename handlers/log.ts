@@ -2,6 +2,7 @@ import type { ChatError } from '../src/errors.ts'
 import type { FailoverMove } from '../src/upstreams/failover.ts'
 import type { EndedReply } from '../src/finished.ts'
 import type { ReportContext } from '../src/report.ts'
+import { withoutWords } from '../src/upstreams/words.ts'
 
 /**
  * Writes one line of JSON about a failure to stderr. Of its cause only names, codes and statuses: the words of an
@@ -9,7 +10,7 @@ import type { ReportContext } from '../src/report.ts'
  */
 export function logError(error: ChatError, { replyId, ...context }: ReportContext = {}): void {
   const { code } = error
-  const message = withoutQuote(error.message)
+  const message = withoutWords(error.message)
   const line = {
     time: new Date().toISOString(),
     level: 'error',
@@ -40,11 +41,6 @@ export function logFailover({ from, to, error }: FailoverMove): void {
  */
 function shortId(id: string): string {
   return `${id.slice(0, Math.min(8, Math.floor(id.length / 2)))}…`
-}
-
-// An upstream that refuses a request may say why by repeating it. The client has the whole sentence.
-function withoutQuote(message: string): string {
-  return message.replace(/(refused the request(?: \(HTTP \d+\))?): .*$/s, '$1.')
 }
 
 /** Writes one line of JSON about a reply that is over to stderr: what it cost and how it ended, none of its words. */

@@ -31,12 +31,12 @@ function looksRandom(text: string): boolean {
 /** Shorter ones would be found in any sentence. */
 const MIN_SECRET = 6
 /** A part of a secret that is this long gives enough of it away. */
-const WINDOW = 12
+const WINDOW = 8
 /** Longer ones are looked for by their beginning. */
 const MAX_SECRET = 1000
 
 /**
- * Creates a search for secrets: whole ones, the values in them (`Bearer x`, `a=x; b=y`) and parts of at least 12
+ * Creates a search for secrets: whole ones, the values in them (`Bearer x`, `a=x; b=y`) and parts of at least 8
  * characters, as they are or encoded as base64, base64url, hexadecimal, a URL or JSON, in letters of either case.
  */
 export function createSecretSearch(secrets: Iterable<string>): (text: string) => boolean {

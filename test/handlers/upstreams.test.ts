@@ -35,10 +35,16 @@ test('every field is read, and the key from the variable that is named', () => {
     organization: 'org',
     project: 'proj',
   }
+  const headers = { 'X-Region': 'eu west' }
+  const headerVariables = { 'X-Token': 'A_TOKEN' }
 
-  const { upstreams } = options([{ ...a, ...rest, keyVariable: 'A_KEY' }, b], { A_KEY: ' sk-a ' })
+  const { upstreams } = options([{ ...a, ...rest, keyVariable: 'A_KEY', headers, headerVariables }, b], {
+    A_KEY: ' sk-a ',
+    A_TOKEN: 'a token',
+  })
 
-  expect(upstreams).toEqual([{ ...a, ...rest, apiKey: 'sk-a' }, b])
+  const sent = { 'X-Region': 'eu west', 'X-Token': 'a token' }
+  expect(upstreams).toEqual([{ ...a, ...rest, apiKey: 'sk-a', headers: sent }, b])
 })
 
 test('a list of models with * in it is no list: any model', () => {
@@ -140,6 +146,45 @@ const rows: [string, unknown, RegExp][] = [
     'organization with a line break',
     { ...b, organization: 'x\ny' },
     /\.organization must consist of printable/,
+  ],
+  ['headers that are a list', { ...b, headers: ['canary'] }, /\.headers must be an object of headers/],
+  ['no headers', { ...b, headers: {} }, /\.headers must be an object of headers with at least one$/],
+  ['header that is a number', { ...b, headers: { 'X-A': 1 } }, /\.headers has "X-A", which must be a text$/],
+  [
+    'header with a line break',
+    { ...b, headers: { 'X-A': 'canary\nX-B: c' } },
+    /which must consist of printable/,
+  ],
+  [
+    'header name with a colon',
+    { ...b, headers: { 'X:': 'canary' } },
+    /has a name that no header can have: "X:"$/,
+  ],
+  ['header of the service', { ...b, headers: { Host: 'canary' } }, /must not have "Host": this service sets/],
+  [
+    'secret header',
+    { ...b, headers: { 'X-Api-Key': 'canary' } },
+    /"X-Api-Key", which must not be here: .*headerVariables$/,
+  ],
+  [
+    'Authorization',
+    { ...b, headers: { Authorization: 'canary' } },
+    /which must not be here: .*headerVariables$/,
+  ],
+  [
+    'header variable that is none',
+    { ...b, headerVariables: { 'X-A': 'sk-canary' } },
+    /which must be the name of an env/,
+  ],
+  [
+    'header variable that is not set',
+    { ...b, headerVariables: { 'X-A': 'canary' } },
+    /which names an .* not set$/,
+  ],
+  [
+    'header twice',
+    { ...b, headers: { 'X-A': 'canary', 'x-a': 'canary' } },
+    /^UPSTREAMS\[1\] must have the header "x-a" once$/,
   ],
   ['project that is no text', { ...b, project: 1 }, /\.project must be a text$/],
   ['unknown field', { ...b, timeout: 1 }, theirs],

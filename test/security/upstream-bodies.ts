@@ -49,7 +49,7 @@ const oddities: readonly ((random: Random) => Json)[] = [
     })),
   // Replaced in the text: JSON.stringify could not write most of these.
   (random) => `levels ${pick(random, [10, 63, 64, 65, 200, 4001, 60_000])}`,
-  (random) => `${'['.repeat(pick(random, [100, 20_000]))}`,
+  (random) => '['.repeat(pick(random, [100, 20_000])),
   () => ({ index: 0, delta: { content: 'again' } }),
 ]
 
