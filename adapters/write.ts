@@ -79,15 +79,15 @@ export async function writeFrames(sink: Sink, frames: Frames, options: WriteOpti
       const end = endOfPiece(text)
       const more = sink.write(text.slice(0, end))
       const rest = text.slice(end)
-      const next = rest === '' ? proceed : () => writePieces(rest)
-      if (more) next()
-      else whenDrained(next)
+      const resume = rest === '' ? proceed : () => writePieces(rest)
+      if (more) resume()
+      else whenDrained(resume)
     }
 
-    function whenDrained(next: () => void): void {
+    function whenDrained(resume: () => void): void {
       drained(sink, options)
         .then((more) => {
-          if (more) next()
+          if (more) resume()
           else resolve(gone ? 'gone' : 'stalled')
         })
         .catch(reject)

@@ -1,7 +1,9 @@
 // More connections and replies than the process may open files.
 import { type EventEmitter, once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { open, readdir } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { limitConnections } from '../../handlers/descriptors.ts'
 import { bare, dial, post, type Wire } from '../adapters/raw.ts'
@@ -74,26 +76,6 @@ describe.skipIf(!existsSync('/proc/self/limits'))('a server that may open 64 fil
     expect(server.child.exitCode).toBeNull()
   })
 
-  test('counts the replies that continue without their clients', { timeout: 120_000 }, async () => {
-    const server = launchOnce({ LINGER_MS: '15000' }, { files: 64 })
-    const url = await server.ready
-
-    async function abandon(): Promise<void> {
-      const wire = await dial(portOf(url))
-      wire.send(post('/chat', { prompt: 'fault:stall;after=3' }))
-      await wire.until('"text"').catch(() => {}) // refused
-      wire.leave()
-    }
-    const stop = performance.now() + 30_000
-    while (reports(server).length === 0 && performance.now() < stop) {
-      await Promise.all(Array.from({ length: 6 }, abandon))
-    }
-
-    expect(reports(server).length).toBeGreaterThan(0)
-    await expectAnswer(url)
-    expect(server.child.exitCode).toBeNull()
-  })
-
   test.skipIf(!redisAvailable())('does so with workers', { timeout: 60_000 }, async () => {
     const redis = await startRedis()
     onTestFinished(() => redis.stop())
@@ -112,7 +94,7 @@ describe.skipIf(!existsSync('/proc/self/limits'))('a server that may open 64 fil
   })
 })
 
-describe('the report', () => {
+describe('the limit of connections', () => {
   const logged = vi.spyOn(console, 'error').mockImplementation(() => {})
   let server: Server | undefined
   afterEach(() => {
@@ -121,8 +103,8 @@ describe('the report', () => {
     server?.close()
   })
 
-  async function listen(limit: number): Promise<EventEmitter> {
-    server = createServer()
+  async function listen(limit: number): Promise<Server> {
+    server = createServer((_request, response) => response.writeHead(204).end())
     limitConnections(server, { perClient: 2, limit })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -133,7 +115,7 @@ describe('the report', () => {
 
   test('comes at once, then at most every 10 s, with what was refused in between', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    const emitter = await listen(1000)
+    const emitter: EventEmitter = await listen(1000)
     const error = Object.assign(new Error('accept EMFILE'), { code: 'EMFILE', syscall: 'accept' })
 
     for (let n = 0; n < 6; n++) emitter.emit('error', error)
@@ -144,8 +126,33 @@ describe('the report', () => {
     expect(lines()).toHaveLength(2)
   })
 
+  // Replies continue without their clients, and keep their connections to the upstream.
+  test.skipIf(!existsSync('/proc/self/fd'))('counts everything that the process has open', async () => {
+    const limit = (await readdir('/proc/self/fd')).length + 60
+    const { port } = (await listen(limit)).address() as AddressInfo // it listens on TCP
+    async function isTaken(): Promise<boolean> {
+      const wire = await dial(port)
+      wire.send(bare('GET /any'))
+      const taken = await wire.until('204').then(
+        () => true,
+        () => false,
+      )
+      wire.leave()
+      return taken
+    }
+    const before = await isTaken()
+
+    const files = await Promise.all(Array.from({ length: 60 }, () => open('/dev/null')))
+    await vi.waitUntil(async () => !(await isTaken()), { timeout: 10_000 })
+    await Promise.all(files.map((file) => file.close()))
+    await vi.waitUntil(isTaken, { timeout: 10_000 })
+
+    expect(before).toBe(true)
+    expect(lines()).toMatchObject([{ code: 'too-many-files', refused: 1 }])
+  })
+
   test('is for descriptors only', async () => {
-    const emitter = await listen(1000)
+    const emitter: EventEmitter = await listen(1000)
 
     emitter.emit('error', Object.assign(new Error('accept'), { code: 'ECONNABORTED' }))
 

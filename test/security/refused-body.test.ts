@@ -83,7 +83,7 @@ const places: typeof hosts = [
   ...hosts,
   [
     'the server',
-    ({ bodyTimeoutMs, stallTimeoutMs, ...rest }) => {
+    ({ bodyTimeoutMs, ...rest }) => {
       const env = { BODY_TIMEOUT_MS: String(bodyTimeoutMs) }
       return host(createApp(createHandler({ model: 'm', ...rest }), readOptions(env)))
     },

@@ -47,11 +47,9 @@ export async function createLauncher(): Promise<Launcher> {
     { group = false, files }: LaunchOptions = {},
   ): ServerProcess {
     const env = { PORT: '0', ...environment }
-    const [command, ...args] =
-      files === undefined
-        ? [process.execPath, path]
-        : ['/bin/sh', '-c', `ulimit -n ${files}; exec "$0" "$1"`, process.execPath, path]
-    const child = spawn(command!, args, { env, detached: group, stdio: ['ignore', 'pipe', 'pipe'] })
+    const limited = ['-c', `ulimit -n ${files}; exec "$0" "$1"`, process.execPath, path]
+    const [command, args] = files === undefined ? [process.execPath, [path]] : ['/bin/sh', limited]
+    const child = spawn(command, args, { env, detached: group, stdio: ['ignore', 'pipe', 'pipe'] })
     const output = { stdout: '', stderr: '' }
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].setEncoding('utf8').on('data', (text: string) => (output[name] += text))
