@@ -75,7 +75,7 @@ describe('memory of replies', { timeout: size(120_000, 600_000) }, () => {
     const server = launch(size(48, 128), { RETENTION_MS: '20000' })
     const url = await server.ready
     const words = wordsOf(wide, 60_000, 100)
-    const count = size(400, 900)
+    const count = size(700, 900)
 
     const outcomes: Outcome[] = []
     const isRefused = ({ status }: Outcome): boolean => status === 503
