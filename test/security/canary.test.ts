@@ -116,11 +116,9 @@ function requestsFor(words: string): readonly (readonly [path: string, body: obj
 }
 
 async function everythingFrom(url: string, path: string, body?: object): Promise<string> {
-  const response = await fetch(url + path, {
-    ...(body
-      ? { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
-      : {}),
-  })
+  const headers = { 'content-type': 'application/json' }
+  const asking = body ? { method: 'POST', headers, body: JSON.stringify(body) } : {}
+  const response = await fetch(url + path, asking)
   return JSON.stringify([response.status, ...response.headers]) + (await response.text())
 }
 

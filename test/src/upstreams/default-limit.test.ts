@@ -125,7 +125,7 @@ describe('a limit of tokens that is only the default', () => {
     expect((await ask()).status).toBe(200)
     expect((await ask()).status).toBe(200)
 
-    expect(bodies.map((body) => Object.keys(body).filter((name) => /^max_/.test(name)))).toEqual([
+    expect(bodies.map((body) => Object.keys(body).filter((name) => name.startsWith('max_')))).toEqual([
       ['max_tokens'],
       ['max_completion_tokens'],
       [],
