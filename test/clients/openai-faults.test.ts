@@ -6,7 +6,7 @@ import { createRelay } from './relay.ts'
 
 // Long enough that a busy machine is not taken for a silent server; the tests wait side by side.
 const patience = { headersTimeoutMs: 1200, firstDeltaTimeoutMs: 1200, idleTimeoutMs: 1200 }
-const relay = createRelay({ model: 'model-a', totalTimeoutMs: 8000, maxReplyBytes: 100_000 }, patience)
+const relay = createRelay({ model: 'model-a', totalTimeoutMs: 20_000, maxReplyBytes: 100_000 }, patience)
 
 interface Outcome {
   readonly text: string
@@ -56,4 +56,5 @@ test.concurrent.each(names)(
 
     expect(await heard(prompt)).toEqual(await told(prompt))
   },
+  60_000,
 )
