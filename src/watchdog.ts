@@ -8,6 +8,9 @@ export interface Watchdog {
   feed(): void
   /** Time does not count until the next `feed`: the silence is our own. */
   hold(): void
+  /** Time does not count until `resume`, and goes on from there: a delay of our own is no sign of life. */
+  pause(): void
+  resume(): void
   /** Ends the watch and frees the timer. */
   stop(): void
 }
@@ -18,6 +21,7 @@ export function createWatchdog(): Watchdog {
   let limitMs = 0
   let fedAt = 0
   let held = false
+  let pausedAt: number | undefined
   let expire = (): void => {}
 
   // Re-armed only when it fires, for what is left: feeding is an assignment, whatever the rate.
@@ -33,6 +37,7 @@ export function createWatchdog(): Watchdog {
 
   function feed(): void {
     held = false
+    pausedAt = undefined
     fedAt = performance.now()
   }
 
@@ -47,6 +52,16 @@ export function createWatchdog(): Watchdog {
     feed,
     hold() {
       held = true
+    },
+    pause() {
+      held = true
+      pausedAt = performance.now()
+    },
+    resume() {
+      if (pausedAt === undefined) return
+      held = false
+      fedAt += performance.now() - pausedAt
+      pausedAt = undefined
     },
     stop() {
       clearTimeout(timer)

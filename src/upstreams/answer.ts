@@ -111,19 +111,26 @@ export function readAnswer(
   function proceed(): void {
     if (parser.failure) tell(fail(parser.failure))
     else if (ended || parser.done) close()
-    else if (rest) pace.run(hearRest)
+    else if (rest) readRest()
     else bytes!.pull(hearPiece, onBroken) // there since `begin`
   }
 
   function hearPiece(read: BodyRead): void {
     if (read.done || read.value.length <= LIGHT_BYTES) return hear(read)
     rest = read.value
+    readRest()
+  }
+
+  /** Reads on in a large piece when it is this answer's turn. To wait for that is no silence of the upstream. */
+  function readRest(): void {
+    watchdog.pause()
     pace.run(hearRest)
   }
 
   function hearRest(): void {
     const piece = rest
     rest = undefined
+    watchdog.resume()
     // Stopped meanwhile: the body says so, and why.
     if (!piece || attempt.signal.aborted) return state === 'reading' ? proceed() : undefined
     if (piece.length > SLICE_BYTES) rest = piece.subarray(SLICE_BYTES)

@@ -6,6 +6,8 @@ export interface Pace {
 
 /** How long such work may take in one turn of the event loop, in milliseconds. */
 const SHARE_MS = 2
+/** So many pieces are done in any case: on a machine that does much else, time passes without any work. */
+const LEAST = 2
 
 /**
  * Creates a pace. What has to wait is done in the order in which it came, so that no answer gets more turns than another.
@@ -18,8 +20,12 @@ export function createPace(now: () => number = () => performance.now()): Pace {
   /** When the work of this turn began; undefined before that. */
   let since: number | undefined
 
+  /** Pieces of work in this turn. */
+  let done = 0
+
   function begin(): void {
     since = now()
+    done = 0
     setTimeout(next, 0)
   }
 
@@ -27,17 +33,24 @@ export function createPace(now: () => number = () => performance.now()): Pace {
     since = undefined
     if (waiting.length === 0) return
     begin()
-    do waiting.shift()?.()
-    while (waiting.length > 0 && now() - since! < SHARE_MS) // set by `begin`
+    do proceed()
+    while (waiting.length > 0 && !isSpent())
+  }
+
+  function proceed(): void {
+    done++
+    waiting.shift()?.()
+  }
+
+  function isSpent(): boolean {
+    return done >= LEAST && now() - since! >= SHARE_MS // set by `begin`
   }
 
   return {
     run(work) {
       if (since === undefined) begin()
-      const isSpent = now() - since! >= SHARE_MS // set by `begin`
-      if (!isSpent && waiting.length === 0) return work()
       waiting.push(work)
-      if (!isSpent) waiting.shift()?.()
+      if (!isSpent()) proceed()
     },
   }
 }

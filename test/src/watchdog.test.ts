@@ -81,3 +81,17 @@ test('once stopped it leaves no timer', () => {
   expect(expire).not.toHaveBeenCalled()
   expect(vi.getTimerCount()).toBe(0)
 })
+
+test('a pause takes no time, and is no sign of life', () => {
+  const { watchdog, expire } = watching(100)
+
+  vi.advanceTimersByTime(60)
+  watchdog.pause()
+  vi.advanceTimersByTime(1000)
+  watchdog.resume()
+  vi.advanceTimersByTime(30)
+  expect(expire).not.toHaveBeenCalled()
+  vi.advanceTimersByTime(100)
+
+  expect(expire).toHaveBeenCalledTimes(1)
+})
