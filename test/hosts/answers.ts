@@ -40,10 +40,10 @@ export const answers = {
   'nonsense in the middle': stream(role, say('The begin'), 'data: {"choices":[{"de\n\n'),
 }
 
-/** How an upstream can fail before the first token, and the status that makes. */
+/** How an upstream can fail before the first token, the status that makes, and the field of the request that it is about. */
 export const refusals = {
   'HTTP 401': [refuse(401, { error: { message: 'Incorrect API key provided: sk-canary-0123456789' } }), 502],
-  'HTTP 404': [refuse(404, { error: { message: 'No such model', code: 'model_not_found' } }), 404],
+  'HTTP 404': [refuse(404, { error: { message: 'No such model', code: 'model_not_found' } }), 404, 'model'],
   'HTTP 429': [refuse(429, { error: { message: 'Slow down' } }, { 'retry-after': '7' }), 429],
   'HTTP 500': [refuse(500, { error: { message: 'at engine.py:12' } }), 502],
   'HTTP 503': [refuse(503, 'overloaded'), 503],

@@ -48,7 +48,7 @@ describe.skipIf(missing)('both hosts answer with the same bytes', () => {
   )
 
   test.each(Object.entries(refusals))('when the upstream gives %s before the first token', async (_, row) => {
-    const [script, status] = row
+    const [script, status, param] = row as readonly [(typeof row)[0], number, string?]
     hosts.upstream.script = script
 
     const streamed = await hosts.ask(post({ prompt: 'Hi' }))
@@ -59,7 +59,7 @@ describe.skipIf(missing)('both hosts answer with the same bytes', () => {
       expect(refusal.status).toBe(status)
       expect(refusal.headers['content-type']).toBe('application/json; charset=utf-8')
       expect(JSON.parse(refusal.body)).toEqual({
-        error: { code: expect.any(String), message: expect.any(String) },
+        error: { code: expect.any(String), message: expect.any(String), ...(param ? { param } : {}) },
       })
       expect(refusal.body).not.toContain('canary')
     }
