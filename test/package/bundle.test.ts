@@ -39,8 +39,9 @@ test('what the chat function loads is within its budget', async () => {
 test('what the chat function loads is as small as it is meant to be', async () => {
   const { plain, zipped } = await startSize()
 
-  expect(plain).toBeLessThanOrEqual(230)
-  expect(zipped).toBeLessThanOrEqual(78)
+  // Lists of fields and codes, budgets, signatures: checks of every request, which cannot be loaded later.
+  expect(plain).toBeLessThanOrEqual(280)
+  expect(zipped).toBeLessThanOrEqual(100)
 })
 
 test.each([
