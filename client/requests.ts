@@ -16,7 +16,7 @@ export interface Requests {
 
 /** Refusals of the service that are about this moment, and about no reply. */
 const MOMENTARY = ['server-shutdown', 'overloaded', 'store-unavailable', 'request-timeout']
-/** What this page, or process, is known by where nobody signs in. */
+/** Identifies this page, or process, to a service without authentication. */
 let ownSecret: string | undefined
 const TRANSIENT = [408, 425, 429, 502, 503, 504]
 

@@ -47,7 +47,7 @@ export interface Account {
  *   be about to resume. Callers who hold more than a quarter of `maxBytes` lose theirs first, also recent ones when
  *   another caller needs the room.
  * - Above `maxBytes` finished replies are forgotten, recent ones too; then what grows is ended, the largest first.
- * - What nobody can find any more but a reader still reads counts until the reader has left. It can be a quarter more
+ * - A log that was forgotten while a reader still reads it counts until the reader has left. It can be a quarter more
  *   than `maxBytes` at most, before everything that grows is ended.
  */
 export interface Budget {

@@ -9,7 +9,7 @@ interface PackedTexts {
   readonly type: 'text' | 'reasoning'
   readonly text: string
   readonly lengths: Uint16Array
-  /** The same unpacked, while somebody reads it: readers of one block share it. */
+  /** The same unpacked, while it is read: readers of one block share it. */
   unpacked?: WeakRef<readonly ChatDelta[]>
 }
 

@@ -304,7 +304,7 @@ export function createReplies(options: RepliesOptions): Replies {
         await store.discard(id)
         return requireSame(before.id, before.note, key)
       }
-      // Nobody else knows this name yet.
+      // No other request has this name yet.
       if (kept && key?.alias !== undefined) await store.claim(key.alias, { id, note: key.note })
     } catch (error) {
       // A claim may have succeeded all the same: nobody shall be led to a log that is not there.

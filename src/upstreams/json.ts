@@ -21,7 +21,7 @@ const MAX_COUNT = 1e15
 /** The value when it is a number that counts something, or the digits of one. */
 export function count(value: unknown): number | undefined {
   const number = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value
-  // Nobody has counted more; a sum of such numbers would be no number any more.
+  // No real count is higher, and the sum of higher ones would not be a safe integer.
   return typeof number === 'number' && number >= 0 && number <= MAX_COUNT ? number : undefined
 }
 

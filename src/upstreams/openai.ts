@@ -170,7 +170,7 @@ function createClient(
 
 /**
  * Sets all headers of a client's own. The package adds those of `OPENAI_CUSTOM_HEADERS` to what it is given, and has no option
- * against that: they would go to every server, whoever it belongs to.
+ * against that: they would go to every server, also to those of other vendors.
  */
 function setHeaders(client: OpenAI, defaultHeaders: Readonly<Record<string, string>>): void {
   const settings: unknown = Reflect.get(client, '_options')

@@ -1,4 +1,4 @@
-/** Shapes of what must never be shown, whoever it belongs to. */
+/** Shapes of secrets that must never be shown, whether they are ours or not. */
 const shapes: readonly RegExp[] = [
   // Keys with the prefixes of well-known services, masked ones too.
   /\b(?:(?:sk|pk|rk|key|gsk|xai|hf|r8|nvapi|pplx|csk|fw|ghp|gho|github_pat|glpat|xox[abprs])[-_]|AIza|AKIA|ASIA|eyJ)[\w*.-]{4,}/,
